@@ -1,0 +1,214 @@
+"""The contract every sandbox backend keeps; one contract test suite runs against all of them.
+
+Paths given to `put`, `get` and steps are paths inside the sandbox. Nothing here knows tasks or agents.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+WORKSPACE = "/workspace"
+HOME = "/home/agent"
+MIRROR = "/run/mirror.git"
+
+
+class NetworkMode(enum.StrEnum):
+    NONE = "none"
+    REGISTRIES = "registries"
+    PUBLIC = "public"
+
+
+@dataclass(frozen=True)
+class NetworkPolicy:
+    """What a sandbox may reach: a preset, plus host names allowed besides (`example.org`, `*.example.org`)."""
+
+    mode: NetworkMode = NetworkMode.REGISTRIES
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one sandbox may use. Sizes are MiB; cpu_weight is the cgroup v2 scale (1 to 10000, 100 is the normal share)."""
+
+    memory_mb: int = 4096
+    cpu_weight: int = 100
+    processes: int = 1024
+    open_files: int = 8192
+    disk_mb: int = 20480
+    file_mb: int = 4096
+    tmp_mb: int = 2048
+    shm_mb: int = 256
+
+
+@dataclass(frozen=True)
+class SandboxSpec:
+    """What a new sandbox is made of. `mirror` (a bare repository of ours) appears read-only at MIRROR."""
+
+    mirror: Path | None = None
+    agents: Path | None = None
+    network: NetworkPolicy = field(default_factory=NetworkPolicy)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a turn, run by the supervisor in a process group of its own.
+
+    Clocks are seconds: `total_s` for the whole step, `silence_s` without any output (None: no such clock).
+    `files` (path → text) are written just before the step starts. `env` is added to the sandbox's plain
+    environment. Everything the step leaves running is killed when it ends.
+    """
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = WORKSPACE
+    total_s: float = 3600.0
+    silence_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """How the workspace comes to be when it does not exist yet: `base` (a full commit id) from MIRROR's objects,
+    on a new branch, `origin` pointing at the true remote; then `patch` (a file put before, or None) on top."""
+
+    base: str
+    branch: str
+    remote: str
+    patch: str | None = None
+    total_s: float = 900.0
+
+
+@dataclass(frozen=True)
+class TurnSpec:
+    """A turn as the supervisor runs it: the checkout if the workspace is missing, each step while the one before
+    ended with 0, then the final patch against `checkout.base`."""
+
+    turn: int
+    generation: int
+    checkout: Checkout
+    steps: Sequence[Step]
+    max_file_bytes: int = 10 * 1024 * 1024
+    max_patch_bytes: int = 200 * 1024 * 1024
+    checkpoint_s: float = 30.0
+    term_grace_s: float = 2.0
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class CommandName(enum.StrEnum):
+    STOP = "stop"  # end the running turn: TERM, then KILL of the step's group; the final patch is still made
+    INTERRUPT = "interrupt"  # SIGINT to the running step's group
+    MESSAGE = "message"  # one line to the running step's standard input
+    CHECKPOINT = "checkpoint"  # make a checkpoint now
+    SHUTDOWN = "shutdown"  # end the turn as `shutdown` with a checkpoint, kill everything, leave
+
+
+@dataclass(frozen=True)
+class Command:
+    name: CommandName
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Completed:
+    code: int
+    stdout: bytes
+    stderr: bytes
+    is_timed_out: bool = False
+
+
+@dataclass(frozen=True)
+class FetchedPatch:
+    """A patch as bytes, and what the supervisor said of it: `left_out` is a list of {path, bytes, reason}."""
+
+    content: bytes
+    sha256: str
+    left_out: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class SandboxInfo:
+    """One live or stored sandbox, as `Backend.list` sees it."""
+
+    key: str
+    ref: str
+    is_alive: bool
+
+
+class Sandbox(ABC):
+    """A sandbox that exists. Every method raises SandboxGone when it does not any more."""
+
+    ref: str
+
+    @property
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """What is true of this sandbox and worth showing: which limits hold and by what means, its start."""
+
+    @abstractmethod
+    async def put(self, path: str, data: bytes) -> None: ...
+
+    @abstractmethod
+    async def get(self, path: str) -> bytes:
+        """The file's bytes; FileMissing when there is none."""
+
+    @abstractmethod
+    async def run(self, argv: Sequence[str], *, timeout: float) -> Completed:
+        """A short, bounded command; not a turn, not journaled. Output over 16 MiB each is cut."""
+
+    @abstractmethod
+    async def turn(self, spec: TurnSpec) -> bool:
+        """Hand a turn to the supervisor. A second time (same number and generation) is a no-op and gives False."""
+
+    @abstractmethod
+    async def tell(self, command: Command) -> None: ...
+
+    @abstractmethod
+    async def patch(self, turn: int, kind: str) -> FetchedPatch:
+        """The newest `checkpoint` or the `final` patch of a turn; FileMissing when there is none."""
+
+    @abstractmethod
+    def journal(self, offset: int) -> AsyncIterator[bytes]:
+        """The journal's bytes from `offset`, as they are written; ends only when the sandbox is gone and all was read.
+        Chunks may end anywhere, also in the middle of a line or a character."""
+
+    @abstractmethod
+    async def alive(self) -> bool: ...
+
+    @abstractmethod
+    async def pause(self) -> None:
+        """Stop everything inside; files and journal stay. Twice is fine."""
+
+    @abstractmethod
+    async def resume(self) -> None:
+        """Undo `pause`; on a running sandbox a no-op."""
+
+    @abstractmethod
+    async def destroy(self) -> None:
+        """Kill and delete. Twice is fine."""
+
+
+class Backend(ABC):
+    """A place where sandboxes are made."""
+
+    name: str
+
+    @abstractmethod
+    async def create(self, key: str, spec: SandboxSpec) -> Sandbox:
+        """A running sandbox for `key` ("installation:run:generation"). A second create with the same key gives a
+        sandbox of its own or the same one, never half of one; the key stays findable through `list`."""
+
+    @abstractmethod
+    async def connect(self, ref: str) -> Sandbox:
+        """The sandbox behind a reference, running or paused; SandboxGone when there is none."""
+
+    @abstractmethod
+    async def list(self) -> list[SandboxInfo]: ...
