@@ -1,0 +1,86 @@
+"""Reading of the environment, strictly: a value that cannot be understood is refused with a sentence."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def number(name: str, default: int, *, least: int = 0) -> int:
+    raw = text(name)
+    if not raw:
+        return default
+    if not raw.isascii() or not raw.isdigit() or int(raw) < least:
+        raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {raw!r}.")
+    return int(raw)
+
+
+def flag(name: str, default: bool = False) -> bool:
+    raw = text(name).lower()
+    if raw in ("", "0", "false", "no", "off", "1", "true", "yes", "on"):
+        return raw in ("1", "true", "yes", "on") if raw else default
+    raise ImproperlyConfigured(f"{name} must be 1 or 0, not {raw!r}.")
+
+
+def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    raw = text(name, default)
+    if raw not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(c for c in choices if c)}, not {raw!r}.")
+    return raw
+
+
+def names(name: str, separator: str = ",") -> list[str]:
+    return [part.strip() for part in text(name).split(separator) if part.strip()]
+
+
+def data_folder() -> Path:
+    """ASYNCCODE_DATA, else /var/lib/asynccode for root, else the XDG data folder."""
+    if raw := text("ASYNCCODE_DATA"):
+        return Path(raw).expanduser().absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/asynccode")
+    return Path(text("XDG_DATA_HOME", str(Path.home() / ".local/share"))) / "asynccode"
+
+
+def database(url: str) -> dict[str, object]:
+    """Django's settings for postgres://user:password@host:port/name?option=value."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise ImproperlyConfigured("DATABASE_URL must start with postgres:// (asynccode needs PostgreSQL).")
+    options = dict(parse_qsl(parts.query))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": options.pop("host", None) or unquote(parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+        "OPTIONS": options,
+    }
+
+
+def kept_secret(data: Path, name: str) -> str:
+    """A random secret kept in the data folder, made by whoever asks first."""
+    path = data / "keys" / name
+    if not path.exists():
+        if not data.exists():
+            data.mkdir(parents=True, mode=0o711)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        draft = path.with_name(f"{name}.{os.getpid()}.{secrets.token_hex(4)}")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, path)  # fails when another process was first, whose secret then counts
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text().strip()

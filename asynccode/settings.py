@@ -1,0 +1,188 @@
+"""All settings. Every environment variable is read here and nowhere else; `.env.example` lists them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from csp.constants import NONE, SELF
+
+from asynccode import environment as env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- where things are -------------------------------------------------------------------------------------------
+DATA = env.data_folder()
+HOST_NAME = env.text("ASYNCCODE_HOST", socket.gethostname())
+PUBLIC_URL = env.text("PUBLIC_URL").rstrip("/")
+PORT = env.number("PORT", 8000, least=1)
+BASE_URL = PUBLIC_URL or f"http://localhost:{PORT}"
+
+# A socket's path must stay under 107 bytes, so a deep data folder gets a short one beside it.
+SOCKETS = DATA / "sockets"
+if len(str(SOCKETS)) > 80:
+    SOCKETS = Path("/tmp") / f"asynccode-{os.geteuid()}-{hashlib.sha256(str(DATA).encode()).hexdigest()[:8]}"  # noqa: S108
+
+IS_DATABASE_EMBEDDED = not env.text("DATABASE_URL")
+IS_REDIS_EMBEDDED = not env.text("REDIS_URL")
+DATABASE_URL = env.text("DATABASE_URL", f"postgres://asynccode@/asynccode?host={SOCKETS}/postgres")
+REDIS_URL = env.text("REDIS_URL", f"unix://{SOCKETS}/valkey/valkey.sock")
+
+# --- Django -----------------------------------------------------------------------------------------------------
+DEBUG = env.flag("DEBUG")
+SECRET_KEY = env.text("SECRET_KEY") or env.kept_secret(DATA, "secret_key")
+ENCRYPTION_KEYS = env.names("ENCRYPTION_KEYS") or [
+    base64.urlsafe_b64encode(hashlib.sha256(env.kept_secret(DATA, "encryption_key").encode()).digest()).decode()
+]
+_public_host = urlsplit(PUBLIC_URL).hostname
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]", *([_public_host] if _public_host else [])]
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
+IS_HTTPS = PUBLIC_URL.startswith("https://")
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "channels",
+    "django_htmx",
+    "django_rq",
+    "template_partials",
+    "csp",
+    "asynccode",
+    "tasks",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "asynccode.urls"
+ASGI_APPLICATION = "asynccode.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+            "builtins": ["template_partials.templatetags.partials"],
+        },
+    }
+]
+DATABASES = {"default": {**env.database(DATABASE_URL), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"}}
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}}
+
+AUTH_USER_MODEL = "tasks.User"
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "home"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+MEDIA_ROOT = DATA / "media"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
+
+# --- the browser's side of security -----------------------------------------------------------------------------
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_HTTPS else None
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    },
+    "EXCLUDE_URL_PREFIXES": ("/django-rq/",),
+}
+
+# --- jobs -------------------------------------------------------------------------------------------------------
+# Rows are the queue; Redis only carries nudges. `runs` may be taken by any host, `host-NAME` only by the one that
+# holds the sandbox, `operations` holds long chores.
+QUEUE_RUNS = "runs"
+QUEUE_HOST = f"host-{HOST_NAME}"
+QUEUE_OPERATIONS = "operations"
+RQ_QUEUES = {name: {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 300} for name in (QUEUE_RUNS, QUEUE_HOST)}
+RQ_QUEUES[QUEUE_OPERATIONS] = {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 4 * 3600}
+RQ = {"DEFAULT_RESULT_TTL": 60, "DEFAULT_FAILURE_TTL": 24 * 3600}
+WORKERS = env.number("WORKERS", max(2, min(8, 2 * (os.cpu_count() or 1))), least=1)
+
+# --- runs -------------------------------------------------------------------------------------------------------
+MAX_ACTIVE_RUNS = env.number("MAX_ACTIVE_RUNS", max(4, 4 * (os.cpu_count() or 1)), least=1)
+MAX_ACTIVE_RUNS_PER_USER = env.number("MAX_ACTIVE_RUNS_PER_USER", MAX_ACTIVE_RUNS, least=1)
+START_LEASE_S = env.number("START_LEASE_S", 30, least=5)  # a start that shows no life for this long is taken over
+FOLLOW_LEASE_S = env.number("FOLLOW_LEASE_S", 10, least=2)
+SETUP_TIMEOUT_S = env.number("SETUP_TIMEOUT_S", 1800, least=1)
+AGENT_TIMEOUT_S = env.number("AGENT_TIMEOUT_S", 3600, least=1)
+AGENT_SILENCE_S = env.number("AGENT_SILENCE_S", 1800, least=1)
+CHECKPOINT_S = env.number("CHECKPOINT_S", 30, least=1)
+MAX_PATCH_FILE_MB = env.number("MAX_PATCH_FILE_MB", 10, least=1)
+MAX_PATCH_MB = env.number("MAX_PATCH_MB", 200, least=1)
+
+# --- sandboxes --------------------------------------------------------------------------------------------------
+SANDBOX_BACKEND = env.choice("SANDBOX_BACKEND", "local", ("local",))
+SANDBOX_MEMORY_MB = env.number("SANDBOX_MEMORY_MB", 4096, least=64)
+SANDBOX_PROCESSES = env.number("SANDBOX_PROCESSES", 1024, least=16)
+SANDBOX_DISK_MB = env.number("SANDBOX_DISK_MB", 20480, least=64)
+SANDBOX_CPU_WEIGHT = env.number("SANDBOX_CPU_WEIGHT", 100, least=1)
+
+# --- repositories -----------------------------------------------------------------------------------------------
+LOCAL_REPO_ROOTS = [Path(p).expanduser() for p in env.names("LOCAL_REPO_ROOTS", ":")] or ([Path.home()] if IS_DATABASE_EMBEDDED else [])
+ALLOW_PRIVATE_HOSTS = frozenset(env.names("ALLOW_PRIVATE_HOSTS"))
+GIT_TIMEOUT_S = env.number("GIT_TIMEOUT_S", 30, least=1)  # a fetch a person waits for
+MIRROR_TIMEOUT_S = env.number("MIRROR_TIMEOUT_S", 3 * 3600, least=1)  # the first mirror, an operation
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "{levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))},
+    "loggers": {"daphne": {"level": "WARNING"}, "rq": {"level": "WARNING"}, "django.channels.server": {"level": "WARNING"}},
+}
