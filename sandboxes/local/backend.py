@@ -1,0 +1,242 @@
+"""The local backend: the contract of `sandboxes.base`, kept with bubblewrap on this machine.
+
+All state lies in folders below the root, none in this process: any process of ours, under the account that made
+them, can find, command and destroy every sandbox, also after a crash of the one that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sandboxes.base import Backend, Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxInfo, SandboxSpec, TurnSpec
+from sandboxes.errors import SandboxError, SandboxGone, SandboxUnavailable
+from sandboxes.local import bwrap, control, limits
+from sandboxes.local.accounts import Account
+from sandboxes.local.folder import Folder, ref_of, refs, sweep
+from sandboxes.local.launcher import Launcher, failure
+from sandboxes.local.processes import Process
+
+_PING_S = 20.0
+_ANSWER_S = 30.0
+_FILE_S = 300.0
+_CHECKPOINT_S = 120.0  # a shutdown waits for the turn's checkpoint
+_LEAVE_S = 10.0
+_CHUNK = 256 * 1024
+_POLL_S = (0.05, 0.2)  # while the journal grows, when it is quiet
+_ALIVE_S = 1.0
+
+
+class LocalBackend(Backend):
+    """Sandboxes in folders below `root`; `runtime` holds what is installed for them. Both must lie where `account`
+    can reach them. `account` is what sandboxes run under when we are root, and None when we are not."""
+
+    name = "local"
+
+    def __init__(self, *, root: Path, runtime: Path, account: Account | None) -> None:
+        if (os.geteuid() == 0) != (account is not None):
+            raise SandboxUnavailable("Local sandboxes need an unprivileged account when started as root, and only then.")
+        self.root = root.absolute()
+        self.runtime = runtime.absolute()
+        self.account = account
+        for folder, mode in ((self.root, 0o711), (self.runtime, 0o755)):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(mode)
+
+    @cached_property
+    def launcher(self) -> Launcher:
+        return Launcher(bwrap.install(self.runtime), bwrap.python(), self.account, limits.find())
+
+    async def create(self, key: str, spec: SandboxSpec) -> LocalSandbox:
+        """A second create with the same key gives the same sandbox, resumed if it was paused."""
+        folder = Folder(self.root, ref_of(key))
+        for _ in range(3):
+            folder.make(key, spec, self.account)
+            try:
+                async with folder.locked():
+                    sandbox = LocalSandbox(self, folder)
+                    await sandbox.start()
+                    return sandbox
+            except SandboxGone:  # somebody destroyed it between our two steps
+                if folder.path.exists():
+                    raise
+            except SandboxError:
+                if folder.journal.stat().st_size == 0:  # it never ran: leave nothing behind
+                    await LocalSandbox(self, folder).destroy()
+                raise
+        raise SandboxGone(f"The sandbox {folder.ref} is being destroyed by another process.")
+
+    async def connect(self, ref: str) -> LocalSandbox:
+        folder = Folder(self.root, ref)
+        _ = folder.key  # raises SandboxGone
+        return LocalSandbox(self, folder)
+
+    async def list(self) -> list[SandboxInfo]:
+        await asyncio.to_thread(sweep, self.root, self.account)
+        return list(self._infos())
+
+    def _infos(self) -> Iterator[SandboxInfo]:
+        for ref in refs(self.root):
+            folder = Folder(self.root, ref)
+            try:
+                yield SandboxInfo(folder.key, ref, _running(folder) is not None)
+            except SandboxGone:  # destroyed while we look
+                continue
+
+
+class LocalSandbox(Sandbox):
+    """One sandbox on this machine."""
+
+    def __init__(self, backend: LocalBackend, folder: Folder) -> None:
+        self.backend = backend
+        self.folder = folder
+        self.ref = folder.ref
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """isolation, limits (which one holds by what), account (a uid), started_at; while it runs pid and pid_started."""
+        return self.folder.read_record()
+
+    async def put(self, path: str, data: bytes) -> None:
+        await self._ask("put", _FILE_S, data, path=path, mode=0o644)
+
+    async def get(self, path: str) -> bytes:
+        return (await self._ask("get", _FILE_S, path=path))[1]
+
+    async def run(self, argv: Sequence[str], *, timeout: float) -> Completed:  # noqa: ASYNC109 - it ends the command, not us
+        reply, output = await self._ask("run", timeout + _ANSWER_S, argv=list(argv), timeout=timeout, env={})
+        border = reply["stdout"]
+        return Completed(reply["code"], output[:border], output[border:], reply["is_timed_out"])
+
+    async def turn(self, spec: TurnSpec) -> bool:
+        reply, _ = await self._ask("turn", _ANSWER_S, spec=spec.as_json())
+        return bool(reply["is_new"])
+
+    async def tell(self, command: Command) -> None:
+        message = {"text": command.text} if command.name is CommandName.MESSAGE else {}
+        await self._ask(command.name.value, _CHECKPOINT_S, **message)
+
+    async def patch(self, turn: int, kind: str) -> FetchedPatch:
+        reply, content = await self._ask("patch", _FILE_S, turn=turn, kind=kind)
+        return FetchedPatch(content, reply["sha256"], reply["left_out"])
+
+    async def journal(self, offset: int) -> AsyncIterator[bytes]:
+        try:
+            descriptor = os.open(self.folder.journal, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise self._gone() from None
+        try:
+            pause, looked, is_over = _POLL_S[0], 0.0, False
+            while True:
+                if chunk := os.pread(descriptor, _CHUNK, offset):
+                    offset += len(chunk)
+                    pause = _POLL_S[0]
+                    yield chunk
+                elif is_over:
+                    return
+                elif time.monotonic() - looked >= _ALIVE_S:
+                    looked = time.monotonic()
+                    is_over = not await self.alive()  # then read once more: it may have written before it died
+                else:
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 1.5, _POLL_S[1])
+        finally:
+            os.close(descriptor)
+
+    async def alive(self) -> bool:
+        try:
+            return _running(self.folder) is not None
+        except SandboxGone:
+            return False
+
+    async def start(self) -> None:
+        """Start it if it does not run. The caller holds the folder's lock."""
+        if _running(self.folder):
+            return
+        for _ in range(2):
+            # Twice, since a start whose starter crashed may still be on its way: it has the journal's lock, ours gives
+            # up, and by then it can be found and killed.
+            await asyncio.to_thread(self._stop)
+            process = await asyncio.to_thread(self.backend.launcher.start, self.folder)
+            self.folder.write_record(self._describe(process))
+            try:
+                await self._ask("ping", _PING_S)
+            except SandboxError:
+                continue
+            return
+        await asyncio.to_thread(self._stop)
+        raise failure(self.folder)
+
+    async def pause(self) -> None:
+        async with self.folder.locked():
+            if process := _running(self.folder):
+                try:
+                    await self._ask("shutdown", _CHECKPOINT_S)
+                except SandboxError:  # it does not answer or cannot: killed below
+                    pass
+                else:
+                    await asyncio.to_thread(process.wait, _LEAVE_S)
+            await asyncio.to_thread(self._stop)
+
+    async def resume(self) -> None:
+        async with self.folder.locked():
+            await self.start()
+
+    async def destroy(self) -> None:
+        try:
+            await asyncio.to_thread(self._kill)  # first of all, whoever holds the lock
+            async with self.folder.locked():
+                await asyncio.to_thread(self._stop)
+                await asyncio.to_thread(self.folder.delete, self.backend.account)
+        except SandboxGone:
+            return
+
+    async def _ask(self, what: str, timeout_s: float, payload: bytes = b"", /, **message: Any) -> tuple[dict[str, Any], bytes]:
+        if not self.folder.path.exists():
+            raise self._gone()
+        return await control.request(self.folder.control, {"do": what, **message}, payload, timeout_s=timeout_s)
+
+    def _describe(self, process: Process) -> dict[str, Any]:
+        cgroups = self.backend.launcher.cgroups
+        return {
+            "isolation": f"bubblewrap {bwrap.version()}",
+            "limits": cgroups.describe(),
+            "cgroups": [str(folder) for folder in cgroups.folders(self.ref)],
+            "account": self.backend.account.uid if self.backend.account else os.geteuid(),
+            "started_at": time.time(),
+            "pid": process.pid,
+            "pid_started": process.started,
+            "boot": process.boot,
+        }
+
+    def _kill(self) -> None:
+        """Kill what runs of it, also what was started by a process that died before it could say so."""
+        processes = [_running(self.folder), *(Process.of_info(info) for info in self.folder.infos())]
+        for process in filter(None, processes):
+            process.kill()
+
+    def _stop(self) -> None:
+        """Kill it and forget that it ran; files and journal stay."""
+        self._kill()
+        record = self.record
+        # Those it was put in, and those a start that never came to a record may have made.
+        limits.remove([*map(Path, record.get("cgroups", ())), *self.backend.launcher.cgroups.folders(self.ref)])
+        self.folder.write_record({name: value for name, value in record.items() if name not in ("pid", "pid_started", "boot")})
+        self.folder.forget_start()
+
+    def _gone(self) -> SandboxGone:
+        return SandboxGone(f"The sandbox {self.ref} does not exist any more.")
+
+
+def _running(folder: Folder) -> Process | None:
+    """The sandbox's PID 1, if it lives."""
+    record = folder.read_record()
+    if "pid" not in record:
+        return None
+    process = Process(record["pid"], record["pid_started"], record["boot"])
+    return process if process.is_alive() else None
