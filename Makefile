@@ -1,0 +1,49 @@
+# Everything a developer or an operator calls. Needs Linux, python3 (3.11 or newer) and git; the rest is installed into .venv.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev browser run test test-all check bench security requirements
+
+PYTHON ?= python3
+PY := .venv/bin/python
+CACHE := $(CURDIR)/.venv/cache
+# Nothing but .venv and staticfiles/ is written into the checkout.
+export PYTHONDONTWRITEBYTECODE := 1
+export RUFF_CACHE_DIR := $(CACHE)/ruff
+export MYPY_CACHE_DIR := $(CACHE)/mypy
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
+PYTEST := $(PY) -m pytest -o cache_dir=$(CACHE)/pytest
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
+
+setup: ## install what `make run` needs into .venv; does nothing when it is there
+	@scripts/setup "$(PYTHON)" requirements.txt
+
+setup-dev: setup
+	@scripts/setup "$(PYTHON)" requirements-dev.txt
+
+browser:
+	@scripts/browser
+
+run: setup ## start everything (Ctrl-C stops it)
+	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(PY) manage.py up $(ARGS)
+
+test: setup-dev browser ## the tests, without the long ones
+	@$(PYTEST) -m "not long" $(ARGS)
+
+test-all: setup-dev browser ## all tests
+	@$(PYTEST) $(ARGS)
+
+check: setup-dev ## style, types, the arrows between the rooms, templates, migrations
+	@scripts/check
+
+bench: setup ## what the figures in the documents come from
+	@$(PY) manage.py up --exec "$(PY) manage.py bench overhead $(ARGS)"
+
+security: setup-dev ## try to break out of a sandbox; prints what was tried and refused
+	@$(PY) -m tests.security
+
+requirements: setup-dev ## pin and hash the requirements anew
+	@for name in requirements requirements-dev; do \
+	  CUSTOM_COMPILE_COMMAND="make requirements" $(PY) -m piptools compile --quiet --upgrade --allow-unsafe --generate-hashes --strip-extras \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file=$$name.txt $$name.in; \
+	done
