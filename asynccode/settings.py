@@ -170,6 +170,7 @@ SANDBOX_BACKEND = env.choice("SANDBOX_BACKEND", "local", ("local",))
 SANDBOX_MEMORY_MB = env.number("SANDBOX_MEMORY_MB", 4096, least=64)
 SANDBOX_PROCESSES = env.number("SANDBOX_PROCESSES", 1024, least=16)
 SANDBOX_DISK_MB = env.number("SANDBOX_DISK_MB", 20480, least=64)
+SANDBOX_RETENTION_H = env.number("SANDBOX_RETENTION_H", 168, least=1)  # a paused sandbox is kept this long for follow-ups
 SANDBOX_CPU_WEIGHT = env.number("SANDBOX_CPU_WEIGHT", 100, least=1)
 
 # --- repositories -----------------------------------------------------------------------------------------------

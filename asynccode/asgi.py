@@ -1,0 +1,21 @@
+"""HTTP by Django, WebSockets by Channels; sockets are accepted from our own pages only."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "asynccode.settings")
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+
+_http = get_asgi_application()  # loads the apps; the consumers below need them
+
+from tasks.web.urls import websocket_urlpatterns  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": _http,
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+    }
+)

@@ -1,0 +1,54 @@
+"""Which sandboxes runs get here, and their keys."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cache
+
+from django.conf import settings
+
+from sandboxes.base import Backend, Limits, SandboxSpec
+from sandboxes.local import accounts
+from sandboxes.local.backend import LocalBackend
+from tasks.models import Run
+
+
+@cache
+def backend(name: str) -> Backend:
+    assert name == "local", name
+    return LocalBackend(root=settings.DATA / "sandboxes", runtime=settings.DATA / "runtime", account=sandbox_account())
+
+
+@cache
+def sandbox_account() -> accounts.Account | None:
+    """The account sandboxes run under when we are root; None when they run as we do."""
+    return accounts.ensure(accounts.SANDBOX_ACCOUNT) if os.geteuid() == 0 else None
+
+
+def sandbox_gid() -> int | None:
+    """The group that must be able to read mirrors."""
+    account = sandbox_account()
+    return account.gid if account else None
+
+
+def installation() -> str:
+    """This installation's name in sandbox keys: the same for all processes that share a SECRET_KEY."""
+    return hashlib.sha256(b"installation:" + settings.SECRET_KEY.encode()).hexdigest()[:10]
+
+
+def key(run_id: int, generation: int) -> str:
+    return f"{installation()}:{run_id}:{generation}"
+
+
+def spec(run: Run) -> SandboxSpec:
+    return SandboxSpec(
+        mirror=run.task.repo.mirror_path,
+        network=run.task.repo.network_policy,
+        limits=Limits(
+            memory_mb=settings.SANDBOX_MEMORY_MB,
+            cpu_weight=settings.SANDBOX_CPU_WEIGHT,
+            processes=settings.SANDBOX_PROCESSES,
+            disk_mb=settings.SANDBOX_DISK_MB,
+        ),
+    )

@@ -1,0 +1,9 @@
+"""What rqcron does by the clock (`manage.py rqcron tasks.running.cron`)."""
+
+from django.conf import settings
+from rq import cron
+
+from tasks.running import jobs
+
+cron.register(jobs.reconcile_all, queue_name=settings.QUEUE_RUNS, interval=15, result_ttl=0, job_timeout=60)
+cron.register(jobs.reap, queue_name=settings.QUEUE_HOST, interval=60, result_ttl=0, job_timeout=300)

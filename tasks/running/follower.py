@@ -1,0 +1,228 @@
+"""The follower: one asyncio process that reads the journals of many runs and stores their events.
+
+It never trusts a stream: what counts is the offset in the sandbox's row, which moves in the transaction that stores
+the events. It takes runs by lease; a lease is a fencing token, checked by the database's clock in that transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import connection
+
+from agents.registry import ADAPTERS
+from sandboxes.base import Command, CommandName
+from sandboxes.base import Sandbox as Box
+from sandboxes.errors import SandboxError, SandboxGone
+from tasks.models import Variable
+from tasks.running import backends, events, nudge
+from tasks.running.journal import Reader
+from tasks.running.redact import Redactor
+
+logger = logging.getLogger(__name__)
+
+CLAIM_S = 0.25  # how often it looks for new runs and for stop requests
+FLUSH_S = 0.25  # how long news of a run may wait for company
+MOST_BYTES = 1024 * 1024  # of one run in one transaction
+
+_CLAIM = """
+UPDATE tasks_run r SET lease_owner = %(me)s, lease_until = clock_timestamp() + make_interval(secs => %(ttl)s)
+FROM tasks_sandbox s
+WHERE s.run_id = r.id AND s.generation = r.generation AND s.ref <> '' AND s.host IN ('', %(host)s)
+  AND r.status = 'running' AND NOT r.id = ANY(%(held)s)
+  AND (r.lease_owner IN ('', %(me)s) OR r.lease_until < clock_timestamp() OR r.lease_owner LIKE %(dead)s)
+RETURNING r.id, r.generation, r.agent, r.task_id, s.backend, s.ref, s."offset", s.parse_state
+"""
+_RENEW = """
+UPDATE tasks_run SET lease_until = clock_timestamp() + make_interval(secs => %(ttl)s)
+WHERE id = ANY(%(held)s) AND lease_owner = %(me)s AND status = 'running'
+RETURNING id, generation, stop_requested_at IS NOT NULL
+"""
+_LOOK = """
+SELECT id, generation, stop_requested_at IS NOT NULL FROM tasks_run
+WHERE id = ANY(%(held)s) AND lease_owner = %(me)s AND status = 'running'
+"""
+
+
+@dataclass
+class Followed:
+    """One run that this follower holds. `chunks` is bounded, so a flood waits in the journal, not here."""
+
+    reader: Reader
+    box: Box
+    chunks: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(maxsize=4))
+    task: asyncio.Task[None] | None = None
+    is_stopped: bool = False
+    is_at_end: bool = False
+
+
+class Follower:
+    def __init__(self) -> None:
+        self.host = settings.HOST_NAME
+        # Only one follower a host runs at a time (it holds a lock file), so leases of earlier ones here are dead.
+        self.me = f"follow:{self.host}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.held: dict[int, Followed] = {}
+        self.news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow until canceled; a database that is away is waited for."""
+        while True:
+            try:
+                async with await self._connect() as claims, await self._connect() as writes:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(self._claim_forever(claims))
+                        group.create_task(self._flush_forever(writes))
+            except* psycopg.OperationalError as failed:
+                logger.warning("The database is away (%s); trying again.", failed.exceptions[0])
+            finally:
+                await self._drop(list(self.held))
+            await asyncio.sleep(1)
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        params = connection.get_connection_params()
+        wanted = {key: value for key, value in params.items() if key not in ("cursor_factory", "context", "prepare_threshold")}
+        return await psycopg.AsyncConnection.connect(**wanted, autocommit=True)
+
+    # --- which runs -------------------------------------------------------------------------------------------------
+
+    async def _claim_forever(self, conn: psycopg.AsyncConnection[Any]) -> None:
+        renewed_at = 0.0
+        while True:
+            await self._claim(conn)
+            is_due = time.monotonic() - renewed_at > settings.FOLLOW_LEASE_S / 4
+            await self._look(conn, _RENEW if is_due else _LOOK)
+            renewed_at = time.monotonic() if is_due else renewed_at
+            await asyncio.sleep(CLAIM_S)
+
+    def _params(self) -> dict[str, Any]:
+        dead = f"follow:{self.host}:%"
+        return {"me": self.me, "host": self.host, "dead": dead, "ttl": settings.FOLLOW_LEASE_S, "held": list(self.held)}
+
+    async def _claim(self, conn: psycopg.AsyncConnection[Any]) -> None:
+        cursor = await conn.execute(_CLAIM, self._params())
+        for run_id, generation, agent, task_id, backend, ref, offset, state in await cursor.fetchall():
+            turns, secrets = await self._about(conn, run_id, task_id)
+            reader = Reader(run_id, generation, offset, state, ADAPTERS[agent], Redactor(secrets), turns)
+            try:
+                box = await backends.backend(backend).connect(ref)
+            except SandboxError:
+                await self._job("sandbox_lost", run_id, generation)
+                continue
+            followed = self.held[run_id] = Followed(reader, box)
+            followed.task = asyncio.create_task(self._read(followed), name=f"read run {run_id}")
+
+    async def _about(self, conn: psycopg.AsyncConnection[Any], run_id: int, task_id: int) -> tuple[dict[int, int], dict[str, str]]:
+        cursor = await conn.execute("SELECT number, id FROM tasks_turn WHERE run_id = %s", [run_id])
+        turns = dict(await cursor.fetchall())
+        cursor = await conn.execute(
+            "SELECT v.name, v.value_encrypted FROM tasks_variable v JOIN tasks_task t ON t.repo_id = v.repo_id WHERE t.id = %s AND v.is_secret",
+            [task_id],
+        )
+        return turns, {name: Variable(value_encrypted=value).value for name, value in await cursor.fetchall()}
+
+    async def _look(self, conn: psycopg.AsyncConnection[Any], query: str) -> None:
+        """Let go of runs that are not ours any more, and deliver stop requests."""
+        if not self.held:
+            return
+        cursor = await conn.execute(query, self._params())
+        rows = {row[0]: row[1:] for row in await cursor.fetchall()}
+        gone = [run_id for run_id, held in self.held.items() if rows.get(run_id, (None,))[0] != held.reader.generation]
+        await self._drop(gone)
+        for run_id, (_, is_stop_requested) in rows.items():
+            held = self.held.get(run_id)
+            if held is not None and is_stop_requested and not held.is_stopped:
+                held.is_stopped = True
+                asyncio.create_task(self._stop(held), name=f"stop run {run_id}")  # noqa: RUF006 (it ends by itself)
+
+    async def _stop(self, held: Followed) -> None:
+        try:
+            await held.box.tell(Command(CommandName.STOP))
+        except SandboxGone:
+            await self._job("sandbox_lost", held.reader.run_id, held.reader.generation)
+        except SandboxError as error:
+            logger.warning("Run %s was not told to stop (%s); trying again.", held.reader.run_id, error)
+            held.is_stopped = False
+
+    async def _drop(self, run_ids: list[int]) -> None:
+        for run_id in run_ids:
+            held = self.held.pop(run_id, None)
+            if held is not None and held.task is not None:
+                held.task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await held.task
+
+    # --- what they say ----------------------------------------------------------------------------------------------
+
+    async def _read(self, held: Followed) -> None:
+        run_id = held.reader.run_id
+        try:
+            async for chunk in held.box.journal(held.reader.offset):
+                await held.chunks.put(chunk)
+                self.news.set()
+        except SandboxError as error:
+            logger.warning("The journal of run %s stopped (%s).", run_id, error)
+        except OSError:
+            logger.exception("The journal of run %s cannot be read.", run_id)
+        held.is_at_end = True
+        self.news.set()
+
+    async def _flush_forever(self, conn: psycopg.AsyncConnection[Any]) -> None:
+        while True:
+            await self.news.wait()
+            self.news.clear()
+            await self._flush(conn)
+            await asyncio.sleep(FLUSH_S)
+
+    def _waiting(self) -> Iterator[tuple[Followed, bytes]]:
+        for held in list(self.held.values()):
+            data = bytearray()
+            while len(data) < MOST_BYTES and not held.chunks.empty():
+                data += held.chunks.get_nowait()
+            if data:
+                yield held, bytes(data)
+
+    async def _flush(self, conn: psycopg.AsyncConnection[Any]) -> None:
+        taken = [(held, *held.reader.take(data)) for held, data in self._waiting()]
+        batches = [batch for _, batch, _ in taken if batch.new_offset != batch.old_offset]
+        stored = await events.store(conn, self.me, batches) if batches else set()
+        await self._drop([batch.run_id for batch in batches if batch.run_id not in stored])
+        for held, batch, announced in taken:
+            if batch.run_id in stored:
+                await self._after(held, batch, announced)
+        await nudge.tell_async([nudge.run_group(batch.run_id) for batch in batches if batch.run_id in stored and batch.events])
+        for held in list(self.held.values()):
+            if not held.chunks.empty():
+                self.news.set()
+            elif held.is_at_end:
+                await self._at_end(held)
+
+    async def _after(self, held: Followed, batch: events.Batch, announced: list[str]) -> None:
+        """What follows from a batch that is stored."""
+        if batch.outcome is not None:
+            await self._job("finish_turn", batch.run_id, batch.generation)
+        elif "checkpoint" in announced:
+            turn_id = held.reader.turn_ids.get(held.reader.state.get("turn", 0))
+            await self._job("collect_checkpoint", batch.run_id, turn_id, batch.generation)
+
+    async def _at_end(self, held: Followed) -> None:
+        """The journal is over. If the turn is not, the sandbox was lost."""
+        run_id, generation = held.reader.run_id, held.reader.generation
+        await self._drop([run_id])
+        if held.reader.ended is None:
+            await self._job("sandbox_lost", run_id, generation)
+
+    async def _job(self, job: str, *args: Any) -> None:
+        await sync_to_async(nudge.enqueue_now, thread_sensitive=False)(settings.QUEUE_HOST, job, *args)
+
+

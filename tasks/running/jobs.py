@@ -1,0 +1,293 @@
+"""RQ jobs of a run's life: short, idempotent, fenced. Whatever a job finds already done, it leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from agents.adapters.base import Ending, Outcome
+from agents.registry import ADAPTERS
+from sandboxes.base import Command, CommandName, FetchedPatch, TurnSpec
+from sandboxes.base import Sandbox as Box
+from sandboxes.errors import FileMissing, SandboxError, SandboxGone
+from tasks.models import ACTIVE, EventKind, Patch, PatchKind, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn
+from tasks.running import backends, events, lifecycle, nudge, operations, patches, reconcile, scheduler, specs
+from tasks.running.redact import Redactor
+
+logger = logging.getLogger(__name__)
+
+
+def dispatch() -> None:
+    scheduler.dispatch()
+
+
+def reconcile_all() -> None:
+    reconcile.reconcile()
+
+
+def run_operation(operation_id: int) -> None:
+    operations.work(operation_id)
+
+
+def start_turn(run_id: int, generation: int) -> None:
+    """Bring a STARTING run's turn to life: sandbox, then the point of no return, then the hand-over to its supervisor.
+
+    Until the sandbox's reference stands in its row nothing has begun, and whoever finds the lease expired may start
+    anew in a new generation; from then on the supervisor's own lock keeps the turn from running twice.
+    """
+    owner = f"job:{uuid.uuid4().hex}"
+    with transaction.atomic():
+        if scheduler.is_held(settings.HOST_NAME):
+            lifecycle.requeue(run_id, source=[RunStatus.STARTING], fence=Q(generation=generation))
+            return
+        mine = Run.objects.filter(pk=run_id, status=RunStatus.STARTING, generation=generation)
+        if not mine.filter(Q(lease_owner="") | Q(lease_until__lt=Now())).update(
+            lease_owner=owner, lease_until=Now() + timedelta(seconds=settings.START_LEASE_S)
+        ):
+            return
+    run = Run.objects.select_related("task__repo").get(pk=run_id)
+    turn = Turn.objects.get(run=run, status__in=ACTIVE)
+    row, _ = Sandbox.objects.get_or_create(
+        run=run, generation=generation, defaults={"backend": run.backend, "host": settings.HOST_NAME if run.backend == "local" else ""}
+    )
+    is_fresh = not row.ref
+    restored = patches.newest(run)
+    try:
+        box = asyncio.run(_provision(run, row, restored))
+    except SandboxError as error:
+        lifecycle.finish(run_id, source=[RunStatus.STARTING], to=RunStatus.ERRORED, fence=_held(generation, owner), error=str(error))
+        return
+    with transaction.atomic():
+        is_mine = lifecycle.move(
+            run_id, source=[RunStatus.STARTING], to=RunStatus.RUNNING, fence=_held(generation, owner), lease_owner="", lease_until=None, start_tries=0
+        )
+        if is_mine:
+            Sandbox.objects.filter(pk=row.pk).update(ref=box.ref, status=SandboxStatus.LIVE, record=box.record)
+    if not is_mine:
+        # Canceled, or taken over while this job was away. A takeover made a new generation, so a fresh sandbox is ours alone.
+        if is_fresh:
+            asyncio.run(box.destroy())
+        return
+    _hand_over(box, specs.build(run, turn, row, restores_patch=restored is not None))
+
+
+def _held(generation: int, owner: str) -> Q:
+    return Q(generation=generation, lease_owner=owner, stop_requested_at=None)
+
+
+async def _provision(run: Run, row: Sandbox, restored: Patch | None) -> Box:
+    backend = backends.backend(row.backend)
+    if row.ref:
+        box = await backend.connect(row.ref)
+        await box.resume()
+    else:
+        box = await backend.create(backends.key(run.pk, row.generation), backends.spec(run))
+        if restored is not None:
+            await box.put(specs.RESTORED_PATCH, bytes(restored.content))
+    return box
+
+
+def _hand_over(box: Box, spec: TurnSpec) -> None:
+    try:
+        asyncio.run(box.turn(spec))
+    except SandboxError as error:
+        logger.warning("Turn %s of %s was not handed over (%s); reconcile will see to it.", spec.turn, box.ref, error)
+
+
+def hand_turn(run_id: int, generation: int) -> None:
+    """Hand a RUNNING run's turn to its sandbox again; a turn that has begun there does not begin twice."""
+    run = Run.objects.select_related("task__repo").filter(pk=run_id, status=RunStatus.RUNNING, generation=generation).first()
+    row = Sandbox.objects.filter(run=run_id, generation=generation).exclude(ref="").first()
+    turn = Turn.objects.filter(run=run_id, status=RunStatus.RUNNING, outcome=None).first()
+    if run is None or row is None or turn is None:
+        return
+    try:
+        box = asyncio.run(backends.backend(row.backend).connect(row.ref))
+    except SandboxGone:
+        sandbox_lost(run_id, generation)
+        return
+    _hand_over(box, specs.build(run, turn, row, restores_patch=patches.newest(run) is not None))
+
+
+def collect_checkpoint(run_id: int, turn_id: int, generation: int) -> None:
+    """Fetch the newest checkpoint of a turn that is still at work."""
+    turn = Turn.objects.select_related("run__task__repo").filter(pk=turn_id, run__generation=generation, status=RunStatus.RUNNING).first()
+    if turn is not None:
+        _collect(turn, PatchKind.CHECKPOINT)
+
+
+def _collect(turn: Turn, kind: PatchKind) -> Patch | None:
+    """Fetch a patch and store it; None when the sandbox has none (any more)."""
+    row = Sandbox.objects.get(run=turn.run_id, generation=turn.run.generation)
+
+    async def fetch() -> FetchedPatch:
+        box = await backends.backend(row.backend).connect(row.ref)
+        return await box.patch(turn.number, kind)
+
+    try:
+        fetched = asyncio.run(fetch())
+    except (FileMissing, SandboxGone):
+        return None
+    return patches.store(turn, kind, fetched, redactor(turn.run))
+
+
+def redactor(run: Run) -> Redactor:
+    return Redactor({v.name: v.value for v in run.task.repo.variables.filter(is_secret=True)})
+
+
+def finish_turn(run_id: int, generation: int) -> None:
+    """End a turn whose journal says that it is over: patch, status, then the sandbox sleeps."""
+    turn = (
+        Turn.objects.select_related("run__task__repo")
+        .filter(run=run_id, run__generation=generation, run__status=RunStatus.RUNNING, status=RunStatus.RUNNING, outcome__isnull=False)
+        .first()
+    )
+    if turn is None:
+        return
+    said = turn.outcome
+    has_checkpoint = said["reason"] == "shutdown"
+    patch = _collect(turn, PatchKind.CHECKPOINT if has_checkpoint else PatchKind.FINAL) if said.get("has_patch") else None
+    to, stage, outcome = _judge(turn, has_patch=patch is not None or not said.get("has_patch"))
+    with transaction.atomic():
+        lifecycle.finish(
+            run_id,
+            source=[RunStatus.RUNNING],
+            to=to,
+            fence=Q(generation=generation),
+            error=outcome.message,
+            error_class=outcome.error_class,
+            stage=stage,
+        )
+    _put_to_sleep(run_id, generation)
+
+
+def _judge(turn: Turn, *, has_patch: bool) -> tuple[RunStatus, str, Outcome]:
+    """What became of a turn: its status, the stage that it ended in, and what to say. `failed` is the agent's doing, `errored` ours."""
+    said, step, reason = turn.outcome, turn.outcome.get("step"), turn.outcome["reason"]
+    if reason == "shutdown":
+        return RunStatus.INTERRUPTED, Stage.AGENT, Outcome(False, "", "The service was stopped. What was done until then is kept.")
+    if turn.run.stop_requested_at and reason in ("stop", "error"):
+        return RunStatus.CANCELED, step or Stage.AGENT, Outcome(False)
+    if said.get("error"):
+        stage = step if step in Stage.values else Stage.COLLECT
+        return RunStatus.ERRORED, stage, Outcome(False, "", said["error"])
+    if step == "setup":
+        what = f"exit code {said['code']}" if reason == "exit" else f"the limit on {reason}"
+        return RunStatus.ERRORED, Stage.SETUP, Outcome(False, "", f"The setup script ended with {what}. Its output is in the log.")
+    if step == "checkout":
+        return RunStatus.ERRORED, Stage.CHECKOUT, Outcome(False, "", "The checkout took too long.")
+    ending = Ending(reason=reason, code=said.get("code"), signal=said.get("signal"))
+    parse_state = Sandbox.objects.get(run=turn.run_id, generation=turn.run.generation).parse_state.get("adapter", {})
+    outcome = ADAPTERS[turn.run.agent].outcome(ending, parse_state)
+    if outcome.is_ok and not has_patch:
+        return RunStatus.ERRORED, Stage.COLLECT, Outcome(False, "", "The sandbox was gone before its patch was fetched.")
+    return (RunStatus.SUCCEEDED, "", outcome) if outcome.is_ok else (RunStatus.FAILED, Stage.AGENT, outcome)
+
+
+def _put_to_sleep(run_id: int, generation: int) -> None:
+    """Pause the sandbox of a run that is over; when the next turn has been dispatched already, it needs it awake."""
+    row = Sandbox.objects.filter(run=run_id, generation=generation, status=SandboxStatus.LIVE).exclude(run__status__in=ACTIVE).first()
+    if row is None:
+        return
+    try:
+        asyncio.run(_pause(row))
+    except SandboxGone:
+        Sandbox.objects.filter(pk=row.pk).update(status=SandboxStatus.LOST)
+    else:
+        Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.LIVE).update(status=SandboxStatus.PAUSED)
+
+
+async def _pause(row: Sandbox) -> None:
+    box = await backends.backend(row.backend).connect(row.ref)
+    await box.pause()
+
+
+def deliver_stop(run_id: int, generation: int) -> None:
+    """Tell a sandbox to stop its turn; the follower does the same, whoever comes first."""
+    run = Run.objects.filter(pk=run_id, generation=generation, status=RunStatus.RUNNING, stop_requested_at__isnull=False).first()
+    row = Sandbox.objects.filter(run=run_id, generation=generation).exclude(ref="").first()
+    if run is None or row is None:
+        return
+
+    async def stop() -> None:
+        box = await backends.backend(row.backend).connect(row.ref)
+        await box.tell(Command(CommandName.STOP))
+
+    try:
+        asyncio.run(stop())
+    except SandboxGone:
+        sandbox_lost(run_id, generation)
+
+
+def sandbox_lost(run_id: int, generation: int) -> None:
+    """A running turn's sandbox is gone: start over if the turn never began or its conversation can go on, else say so."""
+    run = Run.objects.filter(pk=run_id, generation=generation, status=RunStatus.RUNNING).first()
+    if run is None:
+        return
+    turn = Turn.objects.filter(run=run, status=RunStatus.RUNNING).first()
+    if turn is None or turn.outcome is not None:
+        nudge.enqueue_now(settings.QUEUE_HOST, "finish_turn", run_id, generation)
+        return
+    Sandbox.objects.filter(run=run, generation=generation).update(status=SandboxStatus.LOST)
+    row = Sandbox.objects.get(run=run, generation=generation)
+    has_begun = row.parse_state.get("turn") == turn.number
+    fence = Q(generation=generation)
+    if run.stop_requested_at:
+        lifecycle.finish(run_id, source=[RunStatus.RUNNING], to=RunStatus.CANCELED, fence=fence)
+    elif generation < reconcile.MOST_GENERATIONS and (not has_begun or ADAPTERS[run.agent].can_resume):
+        with transaction.atomic():
+            text = "The sandbox was lost; the run goes on in a new one, from the last checkpoint."
+            events.append(run_id, EventKind.ERROR, {"text": text}, turn_id=turn.pk)
+            lifecycle.requeue(run_id, source=[RunStatus.RUNNING], fence=fence, generation=generation + 1)
+        nudge.dispatch()
+    else:
+        lifecycle.finish(
+            run_id,
+            source=[RunStatus.RUNNING],
+            to=RunStatus.INTERRUPTED,
+            fence=fence,
+            error="The sandbox stopped before the turn was over. The last checkpoint is kept; retry starts a new attempt.",
+        )
+
+
+def destroy_sandbox(sandbox_id: int) -> None:
+    """Destroy a sandbox and close its row; twice is fine."""
+    row = Sandbox.objects.filter(pk=sandbox_id).exclude(status=SandboxStatus.DESTROYED).first()
+    if row is None:
+        return
+    if row.ref:
+        try:
+            asyncio.run(_destroy(row))
+        except SandboxGone:
+            logger.info("%s was gone already.", row)
+    Sandbox.objects.filter(pk=row.pk).update(status=SandboxStatus.DESTROYED, destroyed_at=Now())
+
+
+async def _destroy(row: Sandbox) -> None:
+    box = await backends.backend(row.backend).connect(row.ref)
+    await box.destroy()
+
+
+def reap() -> None:
+    """Destroy this installation's sandboxes on this host that no row wants any more."""
+    asyncio.run(_reap())
+
+
+async def _reap() -> None:
+    backend = backends.backend("local")
+    for info in await backend.list():
+        installation, run_id, generation = info.key.split(":")
+        if installation != backends.installation():
+            continue
+        wanted = Sandbox.objects.filter(run=int(run_id), generation=int(generation))
+        if not await wanted.exclude(status__in=[SandboxStatus.LOST, SandboxStatus.DESTROYED]).aexists():
+            box = await backend.connect(info.ref)
+            await box.destroy()
+            await wanted.aupdate(status=SandboxStatus.DESTROYED, destroyed_at=Now())

@@ -1,0 +1,102 @@
+"""A run's states and the legal moves between them; every move is a compare-and-set with its event, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from tasks.models import ACTIVE, FINAL, EventKind, Run, RunStatus, Turn
+from tasks.running import events, nudge
+
+S = RunStatus
+MOVES: dict[RunStatus, frozenset[RunStatus]] = {
+    S.QUEUED: frozenset({S.STARTING, S.CANCELED, S.ERRORED}),
+    S.STARTING: frozenset({S.RUNNING, S.QUEUED, S.CANCELED, S.ERRORED}),
+    # RUNNING goes back to QUEUED only when a lost sandbox is replaced by a new generation.
+    S.RUNNING: frozenset({S.QUEUED, S.WAITING, S.SUCCEEDED, S.FAILED, S.ERRORED, S.CANCELED, S.INTERRUPTED}),
+    S.WAITING: frozenset({S.QUEUED, S.CANCELED}),
+    **{status: frozenset({S.QUEUED}) for status in FINAL},
+}
+
+
+def move(run_id: int, *, source: Collection[RunStatus], to: RunStatus, fence: Q | None = None, **changes: Any) -> bool:
+    """Move a run, and the turn it is at, from one of `source` to `to`; False if another process won or the fence does not hold.
+
+    `changes` are further fields of the run. The turn: the active one; the first queued one when the run leaves the queue.
+    """
+    for status in source:
+        assert to in MOVES[RunStatus(status)], f"{status} → {to} is no legal move"
+    with transaction.atomic():
+        moved = Run.objects.filter(Q(pk=run_id, status__in=source) & (fence or Q())).update(status=to, **changes)
+        if not moved:
+            return False
+        turn = Turn.objects.filter(run=run_id, status__in=ACTIVE).first()
+        if turn is None and to not in (S.QUEUED,):
+            turn = Turn.objects.filter(run=run_id, status=S.QUEUED).order_by("number").first()
+        if turn is not None:
+            turn.status = to
+            if to == S.STARTING:
+                turn.started_at = Now()
+            if to in FINAL:
+                turn.finished_at = Now()
+            turn.save(update_fields=["status", "started_at", "finished_at"])
+        data = {"status": to} | {key: changes[key] for key in ("stage", "error", "error_class") if changes.get(key)}
+        events.append(run_id, EventKind.STATUS, data, turn_id=turn.pk if turn else None)
+        nudge.tell([nudge.user_group(owner) for owner in Run.objects.filter(pk=run_id).values_list("task__owner", flat=True)])
+        return True
+
+
+def finish(
+    run_id: int,
+    *,
+    source: Collection[RunStatus],
+    to: RunStatus,
+    fence: Q | None = None,
+    error: str = "",
+    error_class: str = "",
+    **more: Any,
+) -> bool:
+    """End a run's turn for good or ill; the run goes back into the queue when another turn waits."""
+    with transaction.atomic():
+        if not move(
+            run_id,
+            source=source,
+            to=to,
+            fence=fence,
+            error=error,
+            error_class=error_class,
+            finished_at=Now(),
+            lease_owner="",
+            lease_until=None,
+            **more,
+        ):
+            return False
+        if to in FINAL and Turn.objects.filter(run=run_id, status=S.QUEUED).exists():
+            requeue(run_id, source=[to])
+        nudge.dispatch()
+        return True
+
+
+def requeue(run_id: int, *, source: Collection[RunStatus], fence: Q | None = None, **changes: Any) -> bool:
+    """Put a run (back) into the queue; a turn that was active waits again."""
+    return move(
+        run_id,
+        source=source,
+        to=S.QUEUED,
+        fence=fence,
+        **{
+            "queued_at": Now(),
+            "lease_owner": "",
+            "lease_until": None,
+            "stop_requested_at": None,
+            "stage": "",
+            "error": "",
+            "error_class": "",
+            "finished_at": None,
+        }
+        | changes,
+    )

@@ -1,0 +1,125 @@
+"""Long chores with progress in a row. Idempotent, leased, started again by reconcile when their worker died."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import close_old_connections, connection, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from tasks.errors import AppError
+from tasks.git import mirrors
+from tasks.models import Operation, OperationStatus, Repo, RunStatus, Task
+from tasks.running import backends, lifecycle, nudge
+
+logger = logging.getLogger(__name__)
+
+LEASE_S = 30
+MOST_TRIES = 5
+UNFINISHED = (OperationStatus.QUEUED, OperationStatus.RUNNING)
+
+Progress = Callable[[int, str], None]
+
+
+def begin(kind: str, subject: str) -> Operation:
+    """The unfinished operation of this kind on this subject, made if there is none, and a worker asked to do it."""
+    with transaction.atomic():
+        operation, _ = Operation.objects.filter(status__in=UNFINISHED).get_or_create(kind=kind, subject=subject)
+        nudge.enqueue(settings.QUEUE_OPERATIONS, "run_operation", operation.pk)
+    return operation
+
+
+def work(operation_id: int) -> None:
+    """Do an operation, unless another worker is at it."""
+    owner = uuid.uuid4().hex
+    lease = Now() + timedelta(seconds=LEASE_S)
+    free = Q(status=OperationStatus.QUEUED) | Q(status=OperationStatus.RUNNING, lease_until__lt=Now())
+    taken = Operation.objects.filter(free, pk=operation_id).update(
+        status=OperationStatus.RUNNING, lease_owner=owner, lease_until=lease, started_at=Now(), tries=F("tries") + 1
+    )
+    if not taken:
+        return
+    operation = Operation.objects.get(pk=operation_id)
+    mine = Operation.objects.filter(pk=operation_id, lease_owner=owner, status=OperationStatus.RUNNING)
+    over = threading.Event()
+    keeper = threading.Thread(target=_keep_lease, args=(operation_id, owner, over), daemon=True)
+    keeper.start()
+    try:
+        KINDS[operation.kind](operation.subject, lambda percent, text: mine.update(percent=percent, progress=text[:300]) and None)
+    except AppError as error:
+        mine.update(status=OperationStatus.FAILED, error=str(error), finished_at=Now())
+        FAILED[operation.kind](operation.subject, str(error))
+    else:
+        mine.update(status=OperationStatus.SUCCEEDED, percent=100, progress="", finished_at=Now())
+    finally:
+        over.set()
+        keeper.join()
+
+
+def _keep_lease(operation_id: int, owner: str, over: threading.Event) -> None:
+    while not over.wait(LEASE_S / 3):
+        Operation.objects.filter(pk=operation_id, lease_owner=owner).update(lease_until=Now() + timedelta(seconds=LEASE_S))
+        close_old_connections()
+    connection.close()
+
+
+def start_again() -> None:
+    """Reconcile's part: nudge what waits or whose worker died; give up on what killed its worker too often."""
+    stale = Operation.objects.filter(Q(status=OperationStatus.QUEUED) | Q(status=OperationStatus.RUNNING, lease_until__lt=Now()))
+    for operation in stale:
+        if operation.tries < MOST_TRIES:
+            nudge.enqueue_now(settings.QUEUE_OPERATIONS, "run_operation", operation.pk)
+            continue
+        error = f"Given up after {operation.tries} tries: the worker died each time."
+        if Operation.objects.filter(pk=operation.pk, status=operation.status).update(
+            status=OperationStatus.FAILED, error=error, finished_at=Now()
+        ):
+            FAILED[operation.kind](operation.subject, error)
+
+
+# --- the first mirror of a repository -----------------------------------------------------------------------------------
+
+
+def _mirror(subject: str, progress: Progress) -> None:
+    repo = Repo.objects.get(pk=int(subject.removeprefix("repo:")))
+    mirrors.ensure(
+        repo.mirror_path, repo.source, is_local=repo.is_local, progress=progress, timeout=settings.MIRROR_TIMEOUT_S, gid=backends.sandbox_gid()
+    )
+    branch = repo.default_branch or mirrors.default_branch(repo.mirror_path, repo.source, is_local=repo.is_local)
+    Repo.objects.filter(pk=repo.pk).update(default_branch=branch, mirrored_at=Now())
+    pin_waiting(repo)
+
+
+def pin_waiting(repo: Repo) -> None:
+    """Pin the base commit of the tasks that waited for the mirror; one whose branch is missing ends with that error."""
+    repo.refresh_from_db()
+    for task in Task.objects.filter(repo=repo, base_commit=""):
+        branch = task.base_branch or repo.default_branch
+        try:
+            commit = mirrors.resolve(repo.mirror_path, branch)
+            mirrors.keep(repo.mirror_path, commit, f"task-{task.pk}")
+        except AppError as error:
+            _fail_waiting(task, str(error))
+        else:
+            Task.objects.filter(pk=task.pk, base_commit="").update(base_branch=branch, base_commit=commit)
+    nudge.dispatch()
+
+
+def _fail_waiting(task: Task, error: str) -> None:
+    for run in task.runs.filter(status=RunStatus.QUEUED):
+        lifecycle.finish(run.pk, source=[RunStatus.QUEUED], to=RunStatus.ERRORED, stage="mirror", error=error)
+
+
+def _mirror_failed(subject: str, error: str) -> None:
+    for task in Task.objects.filter(repo=int(subject.removeprefix("repo:")), base_commit=""):
+        _fail_waiting(task, error)
+
+
+KINDS: dict[str, Callable[[str, Progress], None]] = {"mirror": _mirror}
+FAILED: dict[str, Callable[[str, str], None]] = {"mirror": _mirror_failed}

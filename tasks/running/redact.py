@@ -1,0 +1,68 @@
+"""Keeping secrets out of events and patches."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MARK = "•••"
+LEAST = 6  # shorter values stand in any text by chance
+
+
+def _spellings(value: str) -> set[str]:
+    """A secret as it is, each of its lines, and its base64."""
+    found = {value, value.strip(), *(line.strip() for line in value.splitlines())}
+    found.add(base64.b64encode(value.encode()).decode().rstrip("="))
+    return {spelling for spelling in found if len(spelling) >= LEAST}
+
+
+class Redactor:
+    """Replaces the values of secrets in text; `secrets` maps names to values."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        self._names = {spelling: name for name, value in secrets.items() for spelling in _spellings(value)}
+        longest_first = sorted(self._names, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def text(self, text: str) -> str:
+        return self._pattern.sub(MARK, text) if self._pattern else text
+
+    def data(self, value: Any) -> Any:
+        """JSON with every string redacted."""
+        if self._pattern is None:
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.data(item) for item in value]
+        if isinstance(value, dict):
+            return {self.text(key): self.data(item) for key, item in value.items()}
+        return value
+
+    def found_in(self, content: bytes) -> list[str]:
+        """Names of the secrets whose values stand in `content`."""
+        return sorted({name for spelling, name in self._names.items() if spelling.encode() in content})
+
+
+class RedactedStream:
+    """Redacts text that comes in chunks: what may be the beginning of a secret is held back until the next chunk."""
+
+    def __init__(self, redactor: Redactor, held: str = "") -> None:
+        self._redactor = redactor
+        self.held = held
+
+    def feed(self, chunk: str) -> str:
+        text = self._redactor.text(self.held + chunk)
+        cut = len(text) - self._beginning(text)
+        self.held = text[cut:]
+        return text[:cut]
+
+    def flush(self) -> str:
+        text, self.held = self._redactor.text(self.held), ""
+        return text
+
+    def _beginning(self, text: str) -> int:
+        spellings: Iterable[str] = self._redactor._names
+        return max((n for s in spellings for n in range(1, min(len(s), len(text) + 1)) if text.endswith(s[:n])), default=0)

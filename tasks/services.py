@@ -1,0 +1,234 @@
+"""The verbs: what users do, each validated first, each in one transaction. Pages, commands and the API only call these."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max, Q
+from django.db.models.functions import Now
+from django.urls import reverse
+from django.utils import timezone
+
+from agents.registry import ADAPTERS
+from tasks.errors import Conflict, InvalidInput, NotAllowed
+from tasks.git import mirrors, workspaces
+from tasks.git.sources import parse_source, valid_branch
+from tasks.models import ACTIVE, FINAL, LoginLink, Mode, Operation, Repo, Run, RunStatus, Sandbox, Task, Turn, User
+from tasks.running import lifecycle, nudge, operations
+
+MOST_PROMPT = 200_000  # characters
+MOST_ATTEMPTS = 20
+LOGIN_LINK_TTL = timedelta(hours=24)
+
+
+# --- repositories -------------------------------------------------------------------------------------------------------
+
+
+def add_repo(*, by: User, source: str) -> Repo:
+    """The user's repository for this URL or path, made if it is new; its first mirror is then an operation under way."""
+    parsed = parse_source(
+        source, allow_local=by.is_operator, roots=settings.LOCAL_REPO_ROOTS, allow_private=settings.ALLOW_PRIVATE_HOSTS
+    )
+    repo, _ = Repo.objects.get_or_create(owner=by, source=parsed.url, defaults={"name": parsed.name, "is_local": parsed.is_local})
+    if repo.mirrored_at is None:
+        operations.begin("mirror", f"repo:{repo.pk}")
+    return repo
+
+
+def mirror_operation(repo: Repo) -> Operation | None:
+    """The newest mirror operation of a repository."""
+    return Operation.objects.filter(kind="mirror", subject=f"repo:{repo.pk}").order_by("-pk").first()
+
+
+# --- tasks --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AgentChoice:
+    """An agent with one of its models ("" for its default), tried `attempts` times."""
+
+    agent: str
+    model: str = ""
+    attempts: int = 1
+
+
+def parse_agent(text: str, *, attempts: int = 1) -> AgentChoice:
+    """`NAME[:MODEL]` as an AgentChoice."""
+    agent, _, model = text.strip().partition(":")
+    return AgentChoice(agent, model, attempts)
+
+
+def create_task(
+    *, by: User, repo: Repo, prompt: str, agents: Sequence[AgentChoice], branch: str = "", mode: str = Mode.CODE, backend: str = ""
+) -> Task:
+    """One task, a run for each agent, model and attempt, their first turns; queued in one transaction.
+
+    The base commit is pinned now, from a fresh fetch; a repository whose first mirror is still being made pins it then.
+    """
+    if repo.owner_id != by.pk:
+        raise NotAllowed("This repository belongs to somebody else.")
+    backend = backend or settings.SANDBOX_BACKEND
+    _validate(prompt, agents, mode, backend)
+    branch = valid_branch(branch) if branch else ""
+    commit = ""
+    if repo.mirrored_at is not None:
+        branch = branch or repo.default_branch
+        mirrors.fetch(repo.mirror_path, repo.source, is_local=repo.is_local, branch=branch, timeout=settings.GIT_TIMEOUT_S)
+        commit = mirrors.resolve(repo.mirror_path, branch)
+    with transaction.atomic():
+        task = Task.objects.create(
+            owner=by, repo=repo, title=title_of(prompt), prompt=prompt, mode=mode, base_branch=branch, base_commit=commit
+        )
+        if commit:
+            mirrors.keep(repo.mirror_path, commit, f"task-{task.pk}")
+        runs = [
+            Run(
+                task=task,
+                agent=choice.agent,
+                model=choice.model,
+                attempt=attempt,
+                backend=backend,
+                branch=workspaces.checkout_branch_name(task.pk, task.title, choice.agent, attempt),
+            )
+            for choice in agents
+            for attempt in range(1, choice.attempts + 1)
+        ]
+        Run.objects.bulk_create(runs)
+        Turn.objects.bulk_create([Turn(run=run, number=1, prompt=prompt, author=by) for run in runs])
+        if not commit:
+            operations.begin("mirror", f"repo:{repo.pk}")
+        nudge.dispatch()
+        nudge.tell([nudge.user_group(by.pk)])
+    return task
+
+
+def _validate(prompt: str, agents: Sequence[AgentChoice], mode: str, backend: str) -> None:
+    if not prompt.strip():
+        raise InvalidInput("Say what is to be done: the prompt is empty.", field="prompt")
+    if len(prompt) > MOST_PROMPT:
+        raise InvalidInput(f"The prompt has {len(prompt):,} characters; {MOST_PROMPT:,} are the most.", field="prompt")
+    if "\0" in prompt:
+        raise InvalidInput("The prompt has a NUL character in it.", field="prompt")
+    if not agents:
+        raise InvalidInput("Choose at least one agent.", field="agents")
+    if len({(choice.agent, choice.model) for choice in agents}) != len(agents):
+        raise InvalidInput("An agent is named twice with the same model; ask for more attempts instead.", field="agents")
+    for choice in agents:
+        adapter = ADAPTERS.get(choice.agent)
+        if adapter is None:
+            raise InvalidInput(f"There is no agent {choice.agent!r}. There are: {', '.join(ADAPTERS)}.", field="agents")
+        if choice.model and choice.model not in {model.name for model in adapter.models}:
+            raise InvalidInput(f"{adapter.label} has no model {choice.model!r}.", field="agents")
+        if not 1 <= choice.attempts <= MOST_ATTEMPTS:
+            raise InvalidInput(f"Attempts go from 1 to {MOST_ATTEMPTS}.", field="attempts")
+        if mode not in adapter.modes:
+            raise InvalidInput(f"{adapter.label} cannot do {mode!r}.", field="mode")
+    if backend != "local":
+        raise InvalidInput(f"There is no sandbox backend {backend!r} here; there is: local.", field="backend")
+
+
+def title_of(prompt: str) -> str:
+    """The first line that says something, cut to 120 characters; a script's `#!` line says nothing."""
+    lines = (line.strip() for line in prompt.splitlines())
+    first = next((line for line in lines if line and not line.startswith("#!")), prompt.strip())
+    first = first.lstrip("# ").strip() or first
+    return first if len(first) <= 120 else first[:119] + "…"
+
+
+def archive_task(*, task: Task, by: User) -> None:
+    """Archive a task; its runs are stopped and its sandboxes destroyed, its history stays."""
+    for run in task.runs.exclude(status__in=FINAL):
+        cancel_run(run=run, by=by)
+    Task.objects.filter(pk=task.pk, archived_at=None).update(archived_at=Now())
+
+
+# --- runs ---------------------------------------------------------------------------------------------------------------
+
+
+def send_follow_up(*, run: Run, by: User, prompt: str) -> Turn:
+    """Another turn in the same sandbox; queued while one is at work."""
+    if run.task.archived_at is not None:
+        raise Conflict("The task is archived. Start a new one instead.")
+    _validate(prompt, [AgentChoice(run.agent, run.model)], run.task.mode, run.backend)
+    with transaction.atomic():
+        locked = Run.objects.select_for_update().get(pk=run.pk)
+        if locked.stop_requested_at and locked.status in ACTIVE:
+            raise Conflict("The run is being stopped. Try again in a moment.")
+        number = (locked.turns.aggregate(Max("number"))["number__max"] or 0) + 1
+        turn = Turn.objects.create(run=locked, number=number, prompt=prompt, author=by)
+        if locked.status in (*FINAL, RunStatus.WAITING):
+            lifecycle.requeue(run.pk, source=[RunStatus(locked.status)])
+        nudge.dispatch()
+        nudge.tell([nudge.run_group(run.pk)])
+    return turn
+
+
+def cancel_run(*, run: Run, by: User) -> bool:
+    """Stop a run, whatever state it is in, and drop the follow-ups that wait; False when it was over already.
+
+    What has not begun ends at once. A running turn is asked to stop: the follower delivers that, its patch is kept.
+    """
+    with transaction.atomic():
+        before = [RunStatus.QUEUED, RunStatus.STARTING, RunStatus.WAITING]
+        is_ended = lifecycle.finish(run.pk, source=before, to=RunStatus.CANCELED)
+        waiting = Turn.objects.filter(run=run, status=RunStatus.QUEUED)
+        if is_ended:
+            waiting.update(status=RunStatus.CANCELED, finished_at=Now())
+            return True
+        asked = Run.objects.filter(pk=run.pk, status=RunStatus.RUNNING, stop_requested_at=None).update(stop_requested_at=Now())
+        if asked:
+            waiting.update(status=RunStatus.CANCELED, finished_at=Now())
+            host = Sandbox.objects.filter(run=run).order_by("-generation").values_list("host", flat=True).first()
+            nudge.tell([nudge.run_group(run.pk), nudge.user_group(run.task.owner_id)])
+            if not host:
+                nudge.enqueue(settings.QUEUE_RUNS, "deliver_stop", run.pk, run.generation)
+        return bool(asked)
+
+
+def retry_run(*, run: Run, by: User) -> Run:
+    """A new attempt of the same agent and model, from the base commit; the old one stays as it is."""
+    if not run.is_over:
+        raise Conflict("The run is not over yet. Stop it first.")
+    with transaction.atomic():
+        Task.objects.select_for_update().get(pk=run.task_id)
+        same = Run.objects.filter(task=run.task_id, agent=run.agent, model=run.model)
+        attempt = (same.aggregate(Max("attempt"))["attempt__max"] or 0) + 1
+        branch = workspaces.checkout_branch_name(run.task_id, run.task.title, run.agent, attempt)
+        new = Run.objects.create(
+            task=run.task, agent=run.agent, model=run.model, options=run.options, attempt=attempt, backend=run.backend, branch=branch
+        )
+        Turn.objects.create(run=new, number=1, prompt=run.task.prompt, author=by)
+        if not run.task.base_commit:
+            operations.begin("mirror", f"repo:{run.task.repo_id}")
+        nudge.dispatch()
+        nudge.tell([nudge.user_group(run.task.owner_id)])
+    return new
+
+
+# --- signing in ---------------------------------------------------------------------------------------------------------
+
+
+def create_login_link(*, user: User) -> str:
+    """An absolute URL that signs `user` in, once, within a day."""
+    token = secrets.token_urlsafe(32)
+    LoginLink.objects.create(user=user, digest=_digest(token), expires_at=timezone.now() + LOGIN_LINK_TTL)
+    return settings.BASE_URL + reverse("login-link", args=[token])
+
+
+def use_login_link(token: str) -> User | None:
+    """The user whom this link signs in; None when it is unknown, used or too old. Of two at the same time one wins."""
+    link = LoginLink.objects.filter(digest=_digest(token)).select_related("user").first()
+    if link is None or not link.user.is_active:
+        return None
+    used = LoginLink.objects.filter(Q(used_at=None, expires_at__gt=Now()), pk=link.pk).update(used_at=Now())
+    return link.user if used else None
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
