@@ -4,7 +4,7 @@
     gateway/     ours; the gateway puts its socket there; read-only inside
     workspace/ home/ scratch/     the sandbox's own; the host never opens a path in them
 
-A folder appears whole, by a rename, and vanishes by one: `.new-*` and `.gone-*` are what a crash left behind.
+A folder appears whole, by a rename from .moving/, and vanishes by one to there; what a crash left in it is swept.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from sandboxes.local.accounts import Account, run_as
 _REF = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_:-]{0,95}")
 _INSIDE = ("workspace", "home", "scratch")
+_MOVING = ".moving"
 _STALE_S = 3600.0
 
 
@@ -62,7 +63,7 @@ class Folder:
         """Make it with all that lies in it; where it exists, leave it as it is."""
         if self.path.exists():
             return
-        made = self.root / f".new-{secrets.token_hex(8)}"
+        made = moving(self.root) / f"new-{secrets.token_hex(8)}"
         made.mkdir()
         made.chmod(0o711)  # the account passes through to what is its own
         for name, mode in {"state": 0o700, "gateway": 0o755, **dict.fromkeys(_INSIDE, 0o700)}.items():
@@ -137,7 +138,7 @@ class Folder:
 
     def delete(self, account: Account | None) -> None:
         """Make it vanish, then delete all that was in it. Only when nothing runs in it any more."""
-        gone = self.root / f".gone-{self.ref}-{secrets.token_hex(4)}"
+        gone = moving(self.root) / f"gone-{secrets.token_hex(8)}"
         self.path.rename(gone)
         _delete(gone, account)
 
@@ -155,10 +156,19 @@ def refs(root: Path) -> list[str]:
 
 def sweep(root: Path, account: Account | None) -> None:
     """Delete what crashed creations and deletions left behind, once it is old enough to be nobody's work."""
-    for entry in os.scandir(root):
+    for entry in os.scandir(moving(root)):
         with contextlib.suppress(FileNotFoundError):  # another process deletes it right now
-            if entry.name.startswith((".new-", ".gone-")) and time.time() - entry.stat(follow_symlinks=False).st_ctime > _STALE_S:
+            if time.time() - entry.stat(follow_symlinks=False).st_ctime > _STALE_S:
                 _delete(Path(entry.path), account)
+
+
+def moving(root: Path) -> Path:
+    """Where folders are made and deleted: on the same disk, and nobody looks for sandboxes there."""
+    folder = root / _MOVING
+    if not folder.exists():
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o711)
+    return folder
 
 
 def _delete(path: Path, account: Account | None) -> None:

