@@ -20,7 +20,7 @@ from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.git import mirrors, workspaces
 from tasks.git.sources import parse_source, valid_branch
 from tasks.models import ACTIVE, FINAL, LoginLink, Mode, Operation, Repo, Run, RunStatus, Sandbox, Task, Turn, User
-from tasks.running import lifecycle, nudge, operations
+from tasks.running import backends, lifecycle, nudge, operations
 
 MOST_PROMPT = 200_000  # characters
 MOST_ATTEMPTS = 20
@@ -32,9 +32,7 @@ LOGIN_LINK_TTL = timedelta(hours=24)
 
 def add_repo(*, by: User, source: str) -> Repo:
     """The user's repository for this URL or path, made if it is new; its first mirror is then an operation under way."""
-    parsed = parse_source(
-        source, allow_local=by.is_operator, roots=settings.LOCAL_REPO_ROOTS, allow_private=settings.ALLOW_PRIVATE_HOSTS
-    )
+    parsed = parse_source(source, allow_local=by.is_operator, roots=settings.LOCAL_REPO_ROOTS, allow_private=settings.ALLOW_PRIVATE_HOSTS)
     repo, _ = Repo.objects.get_or_create(owner=by, source=parsed.url, defaults={"name": parsed.name, "is_local": parsed.is_local})
     if repo.mirrored_at is None:
         operations.begin("mirror", f"repo:{repo.pk}")
@@ -79,7 +77,9 @@ def create_task(
     commit = ""
     if repo.mirrored_at is not None:
         branch = branch or repo.default_branch
-        mirrors.fetch(repo.mirror_path, repo.source, is_local=repo.is_local, branch=branch, timeout=settings.GIT_TIMEOUT_S)
+        mirrors.fetch(
+            repo.mirror_path, operations.source_of(repo), branch=branch, timeout=settings.GIT_TIMEOUT_S, gid=backends.sandbox_gid()
+        )
         commit = mirrors.resolve(repo.mirror_path, branch)
     with transaction.atomic():
         task = Task.objects.create(

@@ -103,6 +103,9 @@ class Run(models.Model):
     def __str__(self) -> str:
         return f"run {self.pk} ({self.label})"
 
+    def get_absolute_url(self) -> str:
+        return reverse("run", args=[self.pk])
+
     @property
     def label(self) -> str:
         name = f"{self.agent}:{self.model}" if self.model else self.agent
@@ -122,9 +125,6 @@ class Run(models.Model):
         if self.started_at is None:
             return None
         return ((self.finished_at or timezone.now()) - self.started_at).total_seconds()
-
-    def get_absolute_url(self) -> str:
-        return reverse("run", args=[self.pk])
 
 
 class Turn(models.Model):

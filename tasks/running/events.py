@@ -71,7 +71,8 @@ ORDER BY r.id FOR UPDATE
 """
 _MOVE_OFFSETS = """
 UPDATE tasks_sandbox s SET "offset" = i.new, parse_state = i.state, seen_at = clock_timestamp()
-FROM unnest(%(ids)s::bigint[], %(generations)s::int[], %(olds)s::bigint[], %(news)s::bigint[], %(states)s::jsonb[]) AS i(id, generation, old, new, state)
+FROM unnest(%(ids)s::bigint[], %(generations)s::int[], %(olds)s::bigint[], %(news)s::bigint[], %(states)s::jsonb[])
+  AS i(id, generation, old, new, state)
 WHERE s.run_id = i.id AND s.generation = i.generation AND s."offset" = i.old
 """
 _TAKE_SEQS = """

@@ -79,10 +79,9 @@ class Follower:
         """Follow until canceled; a database that is away is waited for."""
         while True:
             try:
-                async with await self._connect() as claims, await self._connect() as writes:
-                    async with asyncio.TaskGroup() as group:
-                        group.create_task(self._claim_forever(claims))
-                        group.create_task(self._flush_forever(writes))
+                async with await self._connect() as claims, await self._connect() as writes, asyncio.TaskGroup() as group:
+                    group.create_task(self._claim_forever(claims))
+                    group.create_task(self._flush_forever(writes))
             except* psycopg.OperationalError as failed:
                 logger.warning("The database is away (%s); trying again.", failed.exceptions[0])
             finally:
@@ -126,7 +125,8 @@ class Follower:
         cursor = await conn.execute("SELECT number, id FROM tasks_turn WHERE run_id = %s", [run_id])
         turns = dict(await cursor.fetchall())
         cursor = await conn.execute(
-            "SELECT v.name, v.value_encrypted FROM tasks_variable v JOIN tasks_task t ON t.repo_id = v.repo_id WHERE t.id = %s AND v.is_secret",
+            "SELECT v.name, v.value_encrypted FROM tasks_variable v JOIN tasks_task t ON t.repo_id = v.repo_id"
+            " WHERE t.id = %s AND v.is_secret",
             [task_id],
         )
         return turns, {name: Variable(value_encrypted=value).value for name, value in await cursor.fetchall()}
@@ -224,5 +224,3 @@ class Follower:
 
     async def _job(self, job: str, *args: Any) -> None:
         await sync_to_async(nudge.enqueue_now, thread_sensitive=False)(settings.QUEUE_HOST, job, *args)
-
-

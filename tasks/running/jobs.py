@@ -66,7 +66,13 @@ def start_turn(run_id: int, generation: int) -> None:
         return
     with transaction.atomic():
         is_mine = lifecycle.move(
-            run_id, source=[RunStatus.STARTING], to=RunStatus.RUNNING, fence=_held(generation, owner), lease_owner="", lease_until=None, start_tries=0
+            run_id,
+            source=[RunStatus.STARTING],
+            to=RunStatus.RUNNING,
+            fence=_held(generation, owner),
+            lease_owner="",
+            lease_until=None,
+            start_tries=0,
         )
         if is_mine:
             Sandbox.objects.filter(pk=row.pk).update(ref=box.ref, status=SandboxStatus.LIVE, record=box.record)

@@ -14,7 +14,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from tasks.errors import AppError
-from tasks.git import mirrors
+from tasks.git import mirrors, remotes
+from tasks.git.sources import Source, parse_source
 from tasks.models import Operation, OperationStatus, Repo, RunStatus, Task
 from tasks.running import backends, lifecycle, nudge
 
@@ -86,12 +87,18 @@ def start_again() -> None:
 # --- the first mirror of a repository -----------------------------------------------------------------------------------
 
 
-def _mirror(subject: str, progress: Progress) -> None:
-    repo = Repo.objects.get(pk=int(subject.removeprefix("repo:")))
-    mirrors.ensure(
-        repo.mirror_path, repo.source, is_local=repo.is_local, progress=progress, timeout=settings.MIRROR_TIMEOUT_S, gid=backends.sandbox_gid()
+def source_of(repo: Repo) -> Source:
+    """Where a repository is read from, checked anew at every use: the owner's rights and the roots may have changed."""
+    return parse_source(
+        repo.source, allow_local=repo.owner.is_operator, roots=settings.LOCAL_REPO_ROOTS, allow_private=settings.ALLOW_PRIVATE_HOSTS
     )
-    branch = repo.default_branch or mirrors.default_branch(repo.mirror_path, repo.source, is_local=repo.is_local)
+
+
+def _mirror(subject: str, progress: Progress) -> None:
+    repo = Repo.objects.select_related("owner").get(pk=int(subject.removeprefix("repo:")))
+    source = source_of(repo)
+    branch = remotes.default_branch(source, timeout=settings.GIT_TIMEOUT_S)
+    mirrors.ensure(repo.mirror_path, source, progress=progress, timeout=settings.MIRROR_TIMEOUT_S, gid=backends.sandbox_gid())
     Repo.objects.filter(pk=repo.pk).update(default_branch=branch, mirrored_at=Now())
     pin_waiting(repo)
 

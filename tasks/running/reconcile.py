@@ -23,7 +23,9 @@ def reconcile() -> None:
     operations.start_again()
     for repo in Repo.objects.filter(tasks__base_commit="", mirrored_at__isnull=False).distinct():
         operations.pin_waiting(repo)
-    for repo in Repo.objects.filter(pk__in=Task.objects.filter(base_commit="", runs__status=RunStatus.QUEUED).values("repo"), mirrored_at=None):
+    for repo in Repo.objects.filter(
+        pk__in=Task.objects.filter(base_commit="", runs__status=RunStatus.QUEUED).values("repo"), mirrored_at=None
+    ):
         operations.begin("mirror", f"repo:{repo.pk}")
     destroy_unneeded()
     scheduler.dispatch()
