@@ -212,10 +212,14 @@ class Postgres(Server):
             self._private(draft)
             self._initialize(draft)
             draft.rename(self.folder)
-        elif not self._running():
-            # The number in it may by now be another process's, which Postgres would take for a living server.
-            (self.folder / "postmaster.pid").unlink(missing_ok=True)
         self._private(self.folder)
+
+    def launch(self) -> None:
+        # Nothing runs (`clear` saw to that), but the number in these files may by now be another process's, which
+        # Postgres would take for a living server.
+        for stale in (self.folder / "postmaster.pid", *self.sockets.glob(".s.PGSQL.*")):
+            stale.unlink(missing_ok=True)
+        super().launch()
 
     def argv(self) -> list[str]:
         options = _POSTGRES | {"unix_socket_directories": str(self.sockets)}
