@@ -50,6 +50,7 @@ class PolicyError(Exception):
 # Names -----------------------------------------------------------------------------------------------------------
 
 _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
+_BRACKETED = re.compile(r"\[([0-9a-fA-F:.]+)\]")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -79,7 +80,8 @@ def normalize(host: str) -> str:
     """
     if host.startswith("["):
         try:
-            return str(IPv6Address(host.removeprefix("[").removesuffix("]")))
+            bracketed = _BRACKETED.fullmatch(host)
+            return str(IPv6Address(bracketed[1] if bracketed else ""))
         except ValueError:
             raise HostError("The IPv6 address in brackets is not valid.") from None
     if len(host) > 254:
