@@ -1,0 +1,132 @@
+"""The patches of the last turns: made in children, kept in files that no path reaches."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .processes import Call, describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Optional
+
+    from .loop import Loop, Timer
+    from .patch import PatchMaker
+
+_KEPT_TURNS = 2
+_LEFT_OUT_MAX = 512 * 1024  # bytes of JSON
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+class PatchError(Exception):
+    """The patch could not be made; the text is a sentence."""
+
+
+class Patch:
+    def __init__(self, fd: int, told: Mapping[str, Any]) -> None:
+        self.fd = fd
+        self.size = os.fstat(fd).st_size
+        self.sha256: str = told["sha256"]
+        left_out, more = _bounded(told["left_out"])
+        self.told: dict[str, Any] = {"sha256": self.sha256, "left_out": left_out}
+        if more:
+            self.told["left_out_more"] = more
+
+
+class Patches:
+    def __init__(self, loop: Loop, *, workspace: str, mirror: str, home: str, scratch: str) -> None:
+        self._loop, self._workspace, self._mirror, self._scratch = loop, workspace, mirror, scratch
+        self._places = (home, workspace)
+        self._makers: dict[tuple[str, int, int], PatchMaker] = {}
+        self._kept: dict[tuple[int, str], Patch] = {}
+
+    def trust(self, spec: Mapping[str, Any]) -> None:
+        """Remember the checkout that was just made, while nothing else is alive."""
+        self._maker(spec).trust()
+
+    def begin(self, turn: int) -> None:
+        """Forget the patches of turns that are too old."""
+        recent = sorted({turn, *(kept for kept, _ in self._kept)})[-_KEPT_TURNS:]
+        for key in [key for key in self._kept if key[0] not in recent]:
+            os.close(self._kept.pop(key).fd)
+
+    def get(self, turn: int, kind: str) -> Optional[Patch]:
+        return self._kept.get((turn, kind))
+
+    def keep(self, turn: int, kind: str, patch: Patch) -> None:
+        """The newest of its kind and turn replaces the one before."""
+        before = self._kept.pop((turn, kind), None)
+        if before is not None:
+            os.close(before.fd)
+        self._kept[turn, kind] = patch
+
+    def start(self, spec: Mapping[str, Any], how: str, seconds: float) -> Making:
+        """Make a patch in a child; `how` names the maker's method, `final` or `checkpoint`."""
+        return Making(self._loop, self._maker(spec), how, self._file(), seconds)
+
+    def _maker(self, spec: Mapping[str, Any]) -> PatchMaker:
+        key = (spec["checkout"]["base"], spec["max_file_bytes"], spec["max_patch_bytes"])
+        if key not in self._makers:
+            from .patch import PatchMaker
+
+            mirror = os.path.join(self._mirror, "objects")
+            objects = mirror if os.path.isdir(mirror) else os.path.join(self._workspace, ".git", "objects")
+            scratch = os.path.join(self._scratch, f"maker-{len(self._makers)}")
+            os.makedirs(scratch, 0o700, exist_ok=True)
+            self._makers[key] = PatchMaker(self._workspace, scratch, [objects], *key)
+        return self._makers[key]
+
+    def _file(self) -> int:
+        """A new file without a name: on the sandbox's disk, where that can be done without ever giving it a name."""
+        for place in self._places:
+            try:
+                return os.open(place, os.O_TMPFILE | os.O_EXCL | os.O_RDWR, 0o600)
+            except OSError:  # a file system that cannot, or a folder the agent closed
+                continue
+        import tempfile
+
+        fd, path = tempfile.mkstemp(dir=self._scratch)
+        os.unlink(path)
+        return fd
+
+
+class Making:
+    """A patch being made. `patch` gives it, or raises PatchError; its file is closed then."""
+
+    def __init__(self, loop: Loop, maker: PatchMaker, how: str, fd: int, seconds: float) -> None:
+        self._fd = fd
+        self._seconds = seconds
+        self._is_late = False
+        is_advisory = how == "checkpoint"
+        self._call = Call(loop, lambda: getattr(maker, how)(fd), keep=[fd], nice=10 if is_advisory else 0)
+        self._timer: Timer = loop.later(seconds, self._late)
+
+    def kill(self) -> None:
+        self._call.kill()
+
+    async def patch(self) -> Patch:
+        told = await self._call.result
+        self._timer.cancel()
+        try:
+            if "error" in told:
+                raise PatchError(f"The patch was not ready after {self._seconds:.0f} s." if self._is_late else told["error"])
+            return Patch(self._fd, told)
+        except (KeyError, TypeError, PatchError) as error:
+            os.close(self._fd)
+            raise PatchError(describe(error)) from error
+
+    def _late(self) -> None:
+        self._is_late = True
+        self.kill()
+
+
+def _bounded(left_out: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """As many entries as a journal record can hold, and how many more there are."""
+    size = 0
+    for count, entry in enumerate(left_out):
+        size += len(json.dumps(entry))
+        if size > _LEFT_OUT_MAX:
+            return left_out[:count], len(left_out) - count
+    return left_out, 0
