@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sandboxes.base import Backend, Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxInfo, SandboxSpec, TurnSpec
-from sandboxes.errors import SandboxError, SandboxGone, SandboxUnavailable
+from sandboxes.errors import FileMissing, SandboxError, SandboxGone, SandboxUnavailable
 from sandboxes.local import bwrap, control, limits
 from sandboxes.local.accounts import Account
 from sandboxes.local.folder import Folder, ref_of, refs, sweep
@@ -122,7 +122,14 @@ class LocalSandbox(Sandbox):
         await self._ask(command.name.value, _CHECKPOINT_S, **message)
 
     async def patch(self, turn: int, kind: str) -> FetchedPatch:
-        reply, content = await self._ask("patch", _FILE_S, turn=turn, kind=kind)
+        """Also of a paused sandbox, and after its resume: the checkpoint of the turn that `pause` ended."""
+        try:
+            reply, content = await self._ask("patch", _FILE_S, turn=turn, kind=kind)
+        except (FileMissing, SandboxGone):
+            kept = self.folder.kept_patch()
+            if kind != "checkpoint" or kept is None or kept[0]["turn"] != turn:
+                raise
+            reply, content = kept
         return FetchedPatch(content, reply["sha256"], reply["left_out"])
 
     async def journal(self, offset: int) -> AsyncIterator[bytes]:
@@ -176,10 +183,12 @@ class LocalSandbox(Sandbox):
         async with self.folder.locked():
             if process := _running(self.folder):
                 try:
-                    await self._ask("shutdown", _CHECKPOINT_S)
+                    told, patch = await self._ask("shutdown", _CHECKPOINT_S)
                 except SandboxError:  # it does not answer or cannot: killed below
                     pass
                 else:
+                    if "sha256" in told:
+                        self.folder.keep_patch({name: told[name] for name in ("turn", "sha256", "left_out")}, patch)
                     await asyncio.to_thread(process.wait, _LEAVE_S)
             await asyncio.to_thread(self._stop)
 

@@ -1,6 +1,7 @@
 """The folder of one sandbox: what lies where, and how it comes and goes.
 
-    state/       ours alone: spec.json, record.json, journal.jsonl, control.sock, info-*.json (from bwrap), boot.log
+    state/       ours alone: spec.json, record.json, journal.jsonl, control.sock, boot.log, info-*.json (from bwrap),
+                 patch (the last one of a turn that a pause ended)
     gateway/     ours; the gateway puts its socket there; read-only inside
     workspace/ home/ scratch/     the sandbox's own; the host never opens a path in them
 
@@ -104,6 +105,17 @@ class Folder:
     def write_record(self, record: dict[str, Any]) -> None:
         _write_json(self.state / "record.json", record)
 
+    def keep_patch(self, told: dict[str, Any], content: bytes) -> None:
+        """Keep the last patch of a sandbox that stops, beside what was told of it: {turn, sha256, left_out}."""
+        _write(self.state / "patch", json.dumps(told).encode() + b"\n" + content)
+
+    def kept_patch(self) -> tuple[dict[str, Any], bytes] | None:
+        try:
+            told, _, content = (self.state / "patch").read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            return None
+        return json.loads(told), content
+
     def infos(self) -> Iterator[dict[str, Any]]:
         """What bwrap said of each start since the last stop; a start that came to nothing said nothing."""
         for path in self.state.glob("info-*.json"):
@@ -203,9 +215,12 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
+    _write(path, json.dumps(content, default=str).encode())
+
+
+def _write(path: Path, content: bytes) -> None:
     """Write it whole or not at all."""
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file, default=str)
+    with open(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(content)
     new.rename(path)

@@ -1,0 +1,307 @@
+"""The contract of `sandboxes.base`, as every backend keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sandboxes.base import Command, CommandName, Step
+from sandboxes.errors import FileMissing, SandboxError, SandboxGone
+
+PROJECT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class StepWithInput(Step):
+    """A step whose standard input stays open for messages."""
+
+    stdin: bool = True
+
+
+def lines(records, kind="out"):
+    return [record["line"] for record in records if record["kind"] == kind and record["step"] == "agent"]
+
+
+def saw(text):
+    return lambda record: record.get("line") == text
+
+
+async def read_to(sandbox, mark, offset=0):
+    """The journal's bytes from `offset` to the end of the line that holds `mark`, and what came with it."""
+    found = b""
+    async with asyncio.timeout(20):
+        async for chunk in sandbox.journal(offset):
+            found += chunk
+            if b"\n" in found.partition(mark)[2]:
+                break
+    return found
+
+
+async def test_create_twice_with_one_key_gives_whole_sandboxes(house):
+    key = house.key()
+    first, second = await asyncio.gather(house.backend.create(key, house.spec), house.backend.create(key, house.spec))
+    for sandbox in (first, second):
+        assert (await sandbox.run(["echo", "here"], timeout=10)).stdout == b"here\n"
+    assert key in [info.key for info in await house.backend.list()]
+
+
+async def test_connect_by_reference_gives_the_same_sandbox(house):
+    sandbox = await house.make()
+    await sandbox.put("/workspace/note", b"x")
+    assert await (await house.backend.connect(sandbox.ref)).get("/workspace/note") == b"x"
+
+
+async def test_list_names_key_reference_and_life(house):
+    sandbox = await house.make()
+    (info,) = [info for info in await house.backend.list() if info.ref == sandbox.ref]
+    assert (info.key, info.is_alive) == (house.keys[-1], True)
+
+
+@pytest.mark.parametrize("path", ["/workspace/plain", "/workspace/a folder/ünï\n'“code”", "/home/agent/.config/x", "/tmp/x"])
+async def test_put_and_get_give_the_same_bytes(house, path):
+    sandbox = await house.make()
+    content = bytes(range(256)) * 10
+    await sandbox.put(path, content)
+    assert await sandbox.get(path) == content
+
+
+async def test_an_empty_file_goes_both_ways(house):
+    sandbox = await house.make()
+    await sandbox.put("/workspace/empty", b"")
+    assert await sandbox.get("/workspace/empty") == b""
+
+
+async def test_a_hundred_megabytes_go_both_ways(house):
+    sandbox = await house.make()
+    content = os.urandom(1024 * 1024) * 100
+    await sandbox.put("/workspace/big", content)
+    assert await sandbox.get("/workspace/big") == content
+
+
+async def test_get_of_a_missing_file_says_so(house):
+    sandbox = await house.make()
+    with pytest.raises(FileMissing):
+        await sandbox.get("/workspace/not there")
+
+
+async def test_run_gives_code_and_both_outputs(house):
+    sandbox = await house.make()
+    done = await sandbox.run(["sh", "-c", "echo ünï; echo wrong >&2; exit 3"], timeout=10)
+    assert (done.code, done.stdout.decode(), done.stderr, done.is_timed_out) == (3, "ünï\n", b"wrong\n", False)
+
+
+async def test_run_ends_at_its_timeout(house):
+    sandbox = await house.make()
+    done = await sandbox.run(["sh", "-c", "echo before; sleep 60"], timeout=0.5)
+    assert done.is_timed_out
+    assert done.stdout == b"before\n"
+
+
+async def test_run_of_a_missing_program_fails_with_a_sentence(house):
+    sandbox = await house.make()
+    with pytest.raises(SandboxError, match="no-such-program"):
+        await sandbox.run(["no-such-program"], timeout=5)
+
+
+async def test_run_cuts_endless_output(house):
+    sandbox = await house.make()
+    done = await sandbox.run(["sh", "-c", "head -c 40000000 /dev/zero"], timeout=30)
+    assert len(done.stdout) <= 16 * 1024 * 1024
+
+
+async def test_a_turn_checks_out_runs_and_leaves_its_patch(house, records):
+    sandbox = await house.make()
+    assert await sandbox.turn(house.turn("cat README; echo ünï >> README; echo wrong >&2"))
+    found = await records(sandbox)
+    assert lines(found) == ["hello"]
+    assert lines(found, "err") == ["wrong"]
+    assert (found[-1]["reason"], found[-1]["code"], found[-1]["has_patch"]) == ("exit", 0, True)
+    patch = await sandbox.patch(1, "final")
+    assert "+ünï".encode() in patch.content
+    assert patch.left_out == []
+
+
+async def test_a_turn_handed_over_twice_runs_once(house, records):
+    sandbox = await house.make()
+    turn = house.turn("echo ran >> /home/agent/log; sleep 0.2")
+    assert await sandbox.turn(turn) is True
+    assert await sandbox.turn(turn) is False
+    await records(sandbox)
+    assert await sandbox.turn(turn) is False
+    assert await sandbox.get("/home/agent/log") == b"ran\n"
+
+
+async def test_the_patch_of_a_turn_that_never_was_is_missing(house):
+    sandbox = await house.make()
+    with pytest.raises(FileMissing):
+        await sandbox.patch(7, "final")
+
+
+async def test_stop_kills_what_the_step_started_to_the_last_grandchild(house, records):
+    sandbox = await house.make()
+    await sandbox.turn(house.turn("trap '' TERM; (setsid sh -c 'trap \"\" TERM; sleep 4711' &); sleep 4711 & echo up; wait"))
+    await records(sandbox, is_last=saw("up"))
+    await sandbox.tell(Command(CommandName.STOP))
+    end = (await records(sandbox))[-1]
+    assert end["reason"] == "stop"
+    assert b"4711" not in (await sandbox.run(["sh", "-c", "cat /proc/[0-9]*/cmdline"], timeout=5)).stdout.replace(b"\0", b" ")
+
+
+async def test_interrupt_reaches_the_step_even_when_its_starter_ignored_it(house, records):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as an RQ work horse does
+    try:
+        sandbox = await house.make()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    await sandbox.turn(house.turn("trap 'echo interrupted; exit 7' INT; echo up; while :; do sleep 0.05; done"))
+    await records(sandbox, is_last=saw("up"))
+    await sandbox.tell(Command(CommandName.INTERRUPT))
+    found = await records(sandbox)
+    assert lines(found) == ["up", "interrupted"]
+    assert found[-1]["code"] == 7
+
+
+async def test_a_message_reaches_the_steps_input(house, records):
+    sandbox = await house.make()
+    await sandbox.turn(house.turn("echo up; read line; echo got $line", kind=StepWithInput))
+    await records(sandbox, is_last=saw("up"))
+    await sandbox.tell(Command(CommandName.MESSAGE, text="ünï"))
+    assert lines(await records(sandbox))[-1] == "got ünï"
+
+
+async def test_the_journal_reads_from_any_offset(house, records):
+    sandbox = await house.make()
+    await sandbox.turn(house.turn("seq 1000; echo ünï"))
+    await records(sandbox)
+    whole = await read_to(sandbox, b'"kind":"end"')
+    for offset in (1, len(whole) // 2, whole.index("ü".encode()) + 1):
+        assert (await read_to(sandbox, b'"kind":"end"', offset)).startswith(whole[offset:])
+    await sandbox.turn(house.turn("true", turn=2))
+    assert (await read_to(sandbox, b'"kind":"turn"', len(whole))).startswith(b'{"n":')
+
+
+async def test_a_hundred_megabytes_of_output_arrive_whole(house):
+    sandbox = await house.make()
+    await sandbox.turn(
+        house.turn(
+            "yes 0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY | head -n 1048576"
+        )
+    )
+    count, rest = 0, b""
+    async with asyncio.timeout(90):
+        async for chunk in sandbox.journal(0):
+            *complete, rest = (rest + chunk).split(b"\n")
+            count += sum(b'"line":"0123456789abc' in line for line in complete)
+            if any(b'"kind":"end"' in line for line in complete):
+                break
+    assert count == 1048576
+
+
+async def test_a_sandbox_survives_the_death_of_the_process_that_made_it(house, records, until):
+    key = house.key()
+    script = house.script + textwrap.dedent(
+        f"""
+        import asyncio, os, signal
+        from pathlib import Path
+        from sandboxes.base import *
+
+        async def main():
+            sandbox = await backend.create({key!r}, SandboxSpec(mirror=Path({str(house.mirror)!r})))
+            step = Step(name="agent", argv=["bash", "-c", "echo up; until [ -e /tmp/go ]; do sleep 0.05; done; echo after"])
+            checkout = Checkout({house.base!r}, "b", "https://example.org/x")
+            await sandbox.turn(TurnSpec(turn=1, generation=1, checkout=checkout, steps=[step]))
+            print(sandbox.ref, flush=True)
+            os.killpg(0, signal.SIGTERM)
+
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        asyncio.run(main())
+        """
+    )
+    pipe = asyncio.subprocess.PIPE
+    maker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, cwd=PROJECT, stdout=pipe, stderr=pipe, start_new_session=True
+    )
+    async with asyncio.timeout(30):
+        printed, errors = await maker.communicate()
+    assert maker.returncode == -signal.SIGKILL, errors.decode()
+    sandbox = await house.backend.connect(printed.decode().strip())
+    await records(sandbox, is_last=saw("up"))
+    await sandbox.put("/tmp/go", b"")
+    assert lines(await records(sandbox)) == ["up", "after"]
+
+
+async def test_pause_keeps_files_and_journal_and_resume_goes_on(house, records):
+    sandbox = await house.make()
+    await sandbox.put("/home/agent/kept", b"x")
+    before = await read_to(sandbox, b'"kind":"boot"')
+    await sandbox.pause()
+    await sandbox.pause()
+    assert not await sandbox.alive()
+    with pytest.raises(SandboxGone):
+        await sandbox.run(["true"], timeout=5)
+    paused = b"".join([chunk async for chunk in sandbox.journal(0)])  # ends by itself
+    assert paused.startswith(before)
+    await sandbox.resume()
+    await sandbox.resume()
+    assert await sandbox.alive()
+    assert await sandbox.get("/home/agent/kept") == b"x"
+    assert await sandbox.turn(house.turn("echo ran"))
+    assert lines(await records(sandbox)) == ["ran"]
+    assert (await read_to(sandbox, b'"kind":"end"')).startswith(paused)
+
+
+async def test_pause_in_the_middle_of_a_turn_ends_it_with_its_work_kept(house, records):
+    sandbox = await house.make()
+    await sandbox.turn(house.turn("echo half > half; echo up; sleep 600"))
+    await records(sandbox, is_last=saw("up"))
+    await sandbox.pause()
+    end = (await records(sandbox))[-1]
+    assert end["reason"] == "shutdown"
+    assert b"+half" in (await sandbox.patch(1, "checkpoint")).content
+    await sandbox.resume()
+    assert b"+half" in (await sandbox.patch(1, "checkpoint")).content
+    with pytest.raises(FileMissing):
+        await sandbox.patch(1, "final")
+
+
+async def test_two_resumes_at_once_end_with_one_running_sandbox(house):
+    sandbox = await house.make()
+    await sandbox.pause()
+    other = await house.backend.connect(sandbox.ref)
+    await asyncio.gather(sandbox.resume(), other.resume())
+    assert (await sandbox.run(["echo", "one"], timeout=5)).stdout == b"one\n"
+    assert (await other.run(["echo", "one"], timeout=5)).stdout == b"one\n"
+
+
+async def test_destroy_twice_leaves_nothing(house):
+    sandbox = await house.make()
+    other = await house.backend.connect(sandbox.ref)
+    await asyncio.gather(sandbox.destroy(), other.destroy())
+    await sandbox.destroy()
+    assert not await sandbox.alive()
+    assert sandbox.ref not in [info.ref for info in await house.backend.list()]
+    with pytest.raises(SandboxGone):
+        await house.backend.connect(sandbox.ref)
+    with pytest.raises(SandboxGone):
+        await sandbox.get("/workspace/x")
+    with pytest.raises(SandboxGone):
+        await sandbox.resume()
+
+
+async def test_several_sandboxes_at_once_do_not_see_each_other(house):
+    made = await asyncio.gather(*(house.make() for _ in range(4)))
+    await asyncio.gather(*(sandbox.put("/workspace/mine", sandbox.ref.encode()) for sandbox in made))
+    assert [await sandbox.get("/workspace/mine") for sandbox in made] == [sandbox.ref.encode() for sandbox in made]
+
+
+async def test_a_reference_that_is_no_reference_is_gone(house):
+    for ref in ("../etc", "", "never.was.1", ".moving"):
+        with pytest.raises(SandboxGone):
+            await house.backend.connect(ref)
