@@ -152,14 +152,14 @@ class Response:
 
 
 async def copy(source: asyncio.StreamReader, to: asyncio.StreamWriter, count: Count, length: int | None = None) -> None:
-    """Stream `length` bytes, or all there are; ConnectionError when the source ends before."""
+    """Stream `length` bytes, or all there are; EOFError when the source ends before."""
     left = length
     while left is None or left > 0:
         data = await source.read(CHUNK if left is None else min(left, CHUNK))
         if not data:
             if left is None:
                 return
-            raise ConnectionResetError("The body ended too early.")
+            raise EOFError("The body ended too early.")
         to.write(data)
         await to.drain()
         count(len(data))

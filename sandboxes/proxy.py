@@ -265,6 +265,8 @@ class Proxy:
                 if up.done() and (error := up.exception()):
                     if isinstance(error, ValueError):
                         raise ProxyError(400, str(error))
+                    if isinstance(error, EOFError):
+                        raise ProxyError(400, "The request ended within its body.")
                     # The host may have hung up on a body that it did not want, and said so.
                     await asyncio.wait({down}, timeout=self._bounds.early_answer_s)
                     if not down.done():
