@@ -91,6 +91,8 @@ class Supervisor:
         if self._tasks:
             _, slow = await asyncio.wait(self._tasks.values(), timeout=self._clocks.stop_s)
             if slow:
+                names = [name for name, task in self._tasks.items() if task in slow]
+                self._log.line("up", f"{', '.join(names)} did not stop within {self._clocks.stop_s:g} s: killing")
                 self.kill()
                 await asyncio.wait(slow)
         self._record.unlink(missing_ok=True)

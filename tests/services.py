@@ -6,6 +6,7 @@ that asks for the database or for `services`. Where DATABASE_URL and REDIS_URL a
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -46,6 +47,7 @@ def django_db_modify_db_settings(services: None) -> None:
     """pytest-django asks for this before it makes the test database."""
 
 
-def pytest_unconfigure() -> None:
-    _EMBEDDED.stop()  # after Ctrl-C fixtures may not have been torn down
+@atexit.register
+def _leave_nothing() -> None:
+    _EMBEDDED.stop()  # where Ctrl-C kept the fixture from it
     shutil.rmtree(_HOME, ignore_errors=True)

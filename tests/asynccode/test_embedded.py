@@ -17,7 +17,7 @@ import redis
 
 from asynccode import embedded, servers
 from asynccode.embedded import Embedded, EmbeddedError
-from asynccode.processes import pids_in, wait_until
+from asynccode.processes import pids_in, signal_all, wait_until
 
 HOLDER = """
 import signal, sys
@@ -50,7 +50,7 @@ def make(data: Path) -> Iterator[Callable[..., Embedded]]:
     yield make
     for services in made:
         services.stop()
-    assert not running(data)
+    assert wait_until(lambda: not running(data), 10)
 
 
 @pytest.fixture
@@ -152,8 +152,7 @@ def test_starts_right_after_the_holder_was_killed(holder: subprocess.Popen[str],
 
 
 def test_starts_after_everything_was_killed(holder: subprocess.Popen[str], make: Callable[..., Embedded], data: Path) -> None:
-    for pid in [holder.pid, *running(data)]:
-        os.kill(pid, signal.SIGKILL)
+    signal_all([holder.pid, *running(data)], signal.SIGKILL)
     holder.wait()
     assert (data / "postgres/postmaster.pid").exists()
     services = make()
