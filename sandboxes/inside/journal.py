@@ -98,20 +98,20 @@ class Journal:
             for line in file:
                 if b'"kind":"out"' in line[:80] or b'"kind":"err"' in line[:80]:
                     last_output.append(line)
-                else:
+                elif self._learn(line):
                     last_output.clear()
-                    self._learn(line)
             for output in last_output:
                 self._learn(output)
         if not line.endswith(b"\n"):
             self._pending += b"\n"
             self.flush()
 
-    def _learn(self, line: bytes) -> None:
+    def _learn(self, line: bytes) -> bool:
+        """Take a record in; False when it is none."""
         try:
             record = json.loads(line.decode("utf-8"))
         except ValueError:  # torn
-            return
+            return False
         self._number, kind = record["n"], record["kind"]
         if kind == "turn":
             self.open_turn = record["turn"]
@@ -120,6 +120,7 @@ class Journal:
             self.open_turn = None
         elif kind == "step" and record["step"] == "checkout":
             self.checkout = "done" if record["state"] == "ended" and (record["reason"], record["code"]) == ("exit", 0) else "torn"
+        return True
 
 
 def _utf8(text: str) -> bytes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .journal import Journal
     from .loop import Loop, Timer
 
-OUTPUT_MAX = 256 * 1024 * 1024  # journal bytes of one turn's output
+OUTPUT_MAX = 256 * 1024 * 1024  # bytes of one turn's output, as read or as written into the journal, whichever is more
 _CHUNK = 65536
 _DRAIN_S = 0.2  # for what still writes when the leader has gone, like the `tee` of a process substitution
 _REST_MAX = 4 * 1024 * 1024  # read from a stream after that: more than a pipe can hold
@@ -46,9 +46,10 @@ class Output:
     def __init__(self, journal: Journal, turn: int) -> None:
         self.journal, self.turn, self._left = journal, turn, OUTPUT_MAX
 
-    def write(self, step: str, kind: str, lines: list[tuple[bytes, int]]) -> None:
+    def write(self, step: str, kind: str, lines: list[tuple[bytes, int]], size: int) -> None:
+        """Lines that became whole when `size` bytes were read."""
         if self._left > 0:
-            self._left -= self.journal.output(kind, self.turn, step, lines)
+            self._left -= max(size, self.journal.output(kind, self.turn, step, lines))
 
     @property
     def is_over(self) -> bool:
@@ -63,19 +64,19 @@ class _Stream:
         self.is_open = True
         self._held, self._cut = bytearray(), 0
 
-    def read(self) -> list[tuple[bytes, int]]:
-        """The lines that are whole now. Raises BlockingIOError when there is nothing to read."""
+    def read(self) -> tuple[list[tuple[bytes, int]], int]:
+        """Read once: the lines that are whole now, and how many bytes came. BlockingIOError when there are none yet."""
         data = os.read(self.fd, _CHUNK)
         if not data:
             self.is_open = False
-            return self.rest()
+            return self.rest(), 0
         lines = []
         *whole, part = data.split(b"\n")
         for piece in whole:
             self._hold(piece)
             lines.append(self._take())
         self._hold(part)
-        return lines
+        return lines, len(data)
 
     def rest(self) -> list[tuple[bytes, int]]:
         """The last line, when it has no newline."""
@@ -182,13 +183,13 @@ class Step:
         return self._left.is_done
 
     def _read(self, stream: _Stream) -> int:
-        """Read once; how many bytes' worth of trying is left to the caller: 0 when there was nothing."""
+        """Read once; how many bytes came."""
         try:
-            lines = stream.read()
+            lines, size = stream.read()
         except BlockingIOError:
             return 0
         self._heard = time.monotonic()
-        self._output.write(self.name, stream.kind, lines)
+        self._output.write(self.name, stream.kind, lines, size)
         if not stream.is_open:
             self._loop.unwatch(stream.fd, READ)
             if not any(each.is_open for each in self._streams):
@@ -197,7 +198,7 @@ class Step:
             self.end("output")
         if self._output.journal.trouble:
             self.end("error", self._output.journal.trouble)
-        return _CHUNK
+        return size
 
     def _send(self) -> None:
         if self._input is None:
@@ -246,7 +247,7 @@ class Step:
                 room = room - count if count else 0
             if stream.is_open:
                 self._loop.unwatch(stream.fd, READ)
-                self._output.write(self.name, stream.kind, stream.rest())
+                self._output.write(self.name, stream.kind, stream.rest(), 0)
             os.close(stream.fd)
         return self._outcome(status, seconds, is_clean)
 

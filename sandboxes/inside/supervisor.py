@@ -165,13 +165,11 @@ class Supervisor:
         """The checkout, to be run in a child whose standard output is its log."""
         from .checkout import checkout
 
-        is_torn = self.journal.checkout is not None
-        self.journal.checkout = "torn"
+        self.journal.checkout = "torn"  # until the journal says otherwise
         workspace, mirror = self.options.workspace, self.options.mirror
 
         def main() -> None:
-            if is_torn:
-                _empty(workspace)
+            os.makedirs(workspace, exist_ok=True)
             checkout(workspace, mirror, dict(spec), _say)
 
         return main
@@ -303,16 +301,6 @@ def _locked(state: str) -> list[tuple[int, int]]:
 
 def _has_files(folder: str) -> bool:
     return os.path.isdir(folder) and bool(os.listdir(folder))
-
-
-def _empty(folder: str) -> None:
-    import shutil
-
-    for entry in list(os.scandir(folder)) if os.path.isdir(folder) else ():
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
 
 
 def _say(line: str) -> None:
