@@ -138,6 +138,19 @@ def test_a_kept_commit_outlives_a_force_push(origin, mirror):
     assert not (mirror / "refs/asynccode/task-1").exists()
 
 
+def test_many_kept_commits_are_packed_and_move_to_a_new_mirror(origin, mirror):
+    commit = origin.git("rev-parse", "HEAD")
+    mirrors.ensure(mirror, origin.source, timeout=TIMEOUT)
+    for n in range(205):
+        mirrors.keep(mirror, commit, f"task-{n}")
+    assert len(list((mirror / "refs/asynccode").iterdir())) < 10
+    mirrors.release(mirror, "task-7")
+    _truncate_pack(mirror)
+    mirrors.fetch(mirror, origin.source, branch="main", timeout=TIMEOUT)
+    kept = git(["for-each-ref", "--format=%(refname:lstrip=2)", "refs/asynccode"], git_dir=mirror, timeout=5).decode().split()
+    assert sorted(kept) == sorted(f"task-{n}" for n in range(205) if n != 7)
+
+
 def test_only_commits_that_are_there_can_be_kept(origin, mirror):
     mirrors.ensure(mirror, origin.source, timeout=TIMEOUT)
     with pytest.raises(RepoUnavailable):
@@ -405,18 +418,27 @@ def test_a_hostile_local_repository_runs_nothing(origin, mirror, tmp_path):
     assert (tmp_path / "clone" / "file.txt").read_text() == "hostile"
 
 
-def test_a_partial_clone_does_not_fetch_what_it_lacks(origin, mirror, tmp_path):
+@pytest.mark.parametrize("way", ["remote.origin.url", "remote.origin.uploadpack"])
+def test_a_partial_clone_does_not_fetch_what_it_lacks(origin, mirror, tmp_path, way):
     witness = tmp_path / "witness"
-    origin.git("config", "extensions.partialClone", "origin")
-    origin.git("config", "core.repositoryFormatVersion", "1")
-    origin.git("config", "remote.origin.promisor", "true")
-    origin.git("config", "remote.origin.url", f"ext::sh -c touch% {witness}")
-    origin.git("config", "protocol.ext.allow", "always")
+    settings = {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "origin",
+        "protocol.ext.allow": "always",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": str(origin.folder),
+        way: f"ext::sh -c touch% {witness}" if way.endswith("url") else f"touch {witness};",
+    }
+    for name, value in settings.items():
+        origin.git("config", name, value)
     blob = origin.git("rev-parse", "HEAD:file.txt")
     (origin.folder / ".git/objects" / blob[:2] / blob[2:]).unlink()
     with pytest.raises(RepoUnavailable):
         mirrors.ensure(mirror, origin.source, timeout=TIMEOUT)
     assert not witness.exists()
+    with pytest.raises(subprocess.CalledProcessError):
+        origin.git("cat-file", "-p", blob)
+    assert witness.exists()  # alice's own git is caught
 
 
 def test_a_local_repository_of_another_user_can_be_read(origin, mirror):
@@ -430,15 +452,17 @@ def test_a_local_repository_of_another_user_can_be_read(origin, mirror):
     assert mirrors.branches(mirror) == ["main"]
 
 
-def test_the_servers_own_git_configuration_takes_no_part(origin, mirror, monkeypatch, tmp_path):
+def test_the_servers_own_git_configuration_takes_no_part(origin, mirror, server, monkeypatch, tmp_path):
+    source = server.source("shop/.git")
     witness = tmp_path / "witness"
-    (tmp_path / ".gitconfig").write_text(
-        f'[core]\n\thooksPath = {tmp_path}\n[url "ext::touch {witness} "]\n\tinsteadOf = {origin.folder}\n'
-    )
+    settings = f'[url "ext::touch {witness} "]\n\tinsteadOf = {source.url}\n[core]\n\thooksPath = {tmp_path}\n'
+    (tmp_path / ".gitconfig").write_text(settings + "[protocol]\n\tallow = always\n")
+    (tmp_path / "reference-transaction").write_text(f"#!/bin/sh\ntouch {witness}\n")
+    (tmp_path / "reference-transaction").chmod(0o755)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / ".gitconfig"))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
-    mirrors.ensure(mirror, origin.source, timeout=TIMEOUT)
+    mirrors.ensure(mirror, source, timeout=TIMEOUT)
     assert mirrors.branches(mirror) == ["main"]
     assert not witness.exists()
 
