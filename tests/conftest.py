@@ -32,6 +32,11 @@ def _plain_static_files() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(services: None) -> None:
+    """pytest-django asks for this before it makes the test database; a conftest's fixture is stronger than a plugin's."""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium. One a module, not one a session: while Playwright runs, no other event loop can in this thread."""

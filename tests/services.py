@@ -42,11 +42,6 @@ def services() -> Iterator[None]:
     _EMBEDDED.stop()
 
 
-@pytest.fixture(scope="session")
-def django_db_modify_db_settings(services: None) -> None:
-    """pytest-django asks for this before it makes the test database."""
-
-
 @atexit.register
 def _leave_nothing() -> None:
     _EMBEDDED.stop()  # where Ctrl-C kept the fixture from it

@@ -35,8 +35,8 @@ def move(run_id: int, *, source: Collection[RunStatus], to: RunStatus, fence: Q 
         if not moved:
             return False
         turn = Turn.objects.filter(run=run_id, status__in=ACTIVE).first()
-        if turn is None and to not in (S.QUEUED,):
-            turn = Turn.objects.filter(run=run_id, status=S.QUEUED).order_by("number").first()
+        if turn is None and to != S.QUEUED:
+            turn = Turn.objects.filter(run=run_id, status__in=[S.WAITING, S.QUEUED]).order_by("number").first()
         if turn is not None:
             turn.status = to
             if to == S.STARTING:

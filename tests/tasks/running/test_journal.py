@@ -1,0 +1,120 @@
+"""From journal bytes to events, however the bytes are cut."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.adapters.shell import ShellAdapter
+from tasks.running.events import Batch
+from tasks.running.journal import Reader
+from tasks.running.redact import Redactor
+
+
+def record(n: int, kind: str, **more: Any) -> bytes:
+    return json.dumps({"n": n, "t": 1000.0 + n, "kind": kind, **more}).encode() + b"\n"
+
+
+def reader(state: dict[str, Any] | None = None, secrets: dict[str, str] | None = None) -> Reader:
+    return Reader(7, 1, 0, state if state is not None else {}, ShellAdapter(), Redactor(secrets or {}), {1: 11, 2: 12})
+
+
+JOURNAL = b"".join(
+    [
+        record(1, "boot", version=1),
+        record(2, "turn", turn=1, generation=1),
+        record(3, "step", turn=1, step="checkout", state="started"),
+        record(4, "step", turn=1, step="checkout", state="ended", reason="exit", code=0, signal=None, seconds=0.1),
+        record(5, "step", turn=1, step="agent", state="started"),
+        record(6, "out", turn=1, step="agent", line="eins"),
+        record(7, "out", turn=1, step="agent", line="zwei ✓"),
+        record(8, "err", turn=1, step="agent", line="weh"),
+        record(9, "beat", turn=1),
+        record(10, "out", turn=1, step="agent", line="drei", cut=5),
+        record(11, "patch", turn=1, patch="final", sha256="x", bytes=1, left_out=[]),
+        record(12, "end", turn=1, step="agent", reason="exit", code=0, signal=None, seconds=1.0, has_patch=True, error=None),
+    ]
+)
+
+
+def text_of(batches: list[Batch]) -> list[tuple[str, str]]:
+    """The log as (stream, text), whatever chunks it came in."""
+    found: list[tuple[str, str]] = []
+    for _, kind, data, _ in (event for batch in batches for event in batch.events):
+        if kind == "log":
+            if found and found[-1][0] == data["stream"]:
+                found[-1] = (data["stream"], found[-1][1] + data["text"])
+            else:
+                found.append((data["stream"], data["text"]))
+    return found
+
+
+EXPECTED = [("stdout", "eins\nzwei ✓\n"), ("stderr", "weh\n"), ("stdout", "drei … [5 bytes of this line were left out]\n")]
+
+
+@given(st.lists(st.integers(0, len(JOURNAL)), max_size=8))
+def test_chunks_may_end_anywhere(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(JOURNAL)]
+    read = reader()
+    batches = [read.take(JOURNAL[a:b])[0] for a, b in zip(edges, edges[1:], strict=False)]
+    assert text_of(batches) == EXPECTED
+    assert read.offset == len(JOURNAL)
+    assert [b.outcome[1]["reason"] for b in batches if b.outcome] == ["exit"]
+    assert all(a.new_offset == b.old_offset for a, b in zip(batches, batches[1:], strict=False))
+
+
+@given(st.integers(0, len(JOURNAL)))
+def test_a_new_reader_goes_on_where_the_stored_offset_stands(cut: int) -> None:
+    first = reader()
+    before, _ = first.take(JOURNAL[:cut])
+    second = reader(json.loads(json.dumps(before.parse_state)))
+    second.offset = before.new_offset
+    after, _ = second.take(JOURNAL[before.new_offset :])
+    assert text_of([before, after]) == EXPECTED
+
+
+def test_stages_follow_the_steps() -> None:
+    read = reader()
+    stages = [read.take(line + b"\n")[0].stage for line in JOURNAL.splitlines()]
+    assert [stage for stage in stages if stage] == ["checkout", "agent", "collect"]
+    assert read.state["is_set_up"] is True
+    assert read.state["turn"] == 1
+
+
+def test_announced_patches_are_given() -> None:
+    assert reader().take(JOURNAL)[1] == ["final"]
+
+
+@pytest.mark.parametrize("line", [b"{torn", b"[]", b"null", b'{"n": "x"}', b"\xff\xfe", b'{"n": 1}'])
+def test_what_is_no_record_becomes_an_error_event(line: bytes) -> None:
+    batch, _ = reader().take(line + b"\n")
+    assert [event[1] for event in batch.events] == ["error"]
+
+
+def test_a_record_with_an_old_number_is_ignored() -> None:
+    read = reader()
+    read.take(JOURNAL)
+    batch, _ = read.take(record(12, "out", turn=1, step="agent", line="again"))
+    assert not batch.events
+
+
+def test_secrets_are_redacted() -> None:
+    read = reader(secrets={"TOKEN": "hush-hush", "KEY": "first line\nsecond line"})
+    lines = [record(1, "turn", turn=1, generation=1)]
+    lines += [
+        record(2 + i, "out", turn=1, step="setup", line=line) for i, line in enumerate(["a hush-hush b", "first line", "second line"])
+    ]
+    batch, _ = read.take(b"".join(lines))
+    assert text_of([batch]) == [("stdout", "a ••• b\n•••\n•••\n")]
+
+
+def test_long_output_is_stored_in_pieces() -> None:
+    read = reader()
+    data = b"".join(record(n, "out", turn=1, step="agent", line="x" * 1000) for n in range(1, 101))
+    batch, _ = read.take(data)
+    assert 6 <= len(batch.events) <= 10
+    assert text_of([batch]) == [("stdout", ("x" * 1000 + "\n") * 100)]
