@@ -42,27 +42,11 @@ def services(listener: socket.socket) -> list[Service]:
     """Everything that runs besides the database, the web server first."""
     daphne = ["-m", "daphne", "--fd", str(listener.fileno()), "--verbosity", "0", "--http-timeout", "600", "--no-server-name"]
     daphne += ["--proxy-headers"] if settings.PUBLIC_URL else []
-    pool = [MANAGE, "rqworker-pool", "--verbosity", "0"]
     programs = {
         "web": [*daphne, "asynccode.asgi:application"],
-        "worker": [
-            *pool,
-            "--worker-class",
-            "tasks.running.worker.Worker",
-            settings.QUEUE_HOST,
-            settings.QUEUE_RUNS,
-            "--num-workers",
-            str(settings.WORKERS),
-        ],
-        "operations": [
-            *pool,
-            "--worker-class",
-            "tasks.running.worker.Worker",
-            settings.QUEUE_OPERATIONS,
-            "--num-workers",
-            "1",
-        ],  # hours long, so it must not stand in the way of runs
-        "cron": [MANAGE, "rqcron", "tasks.running.cron", "--logging-level", "WARNING"],
+        "worker": [MANAGE, "work", settings.QUEUE_HOST, settings.QUEUE_RUNS, "--workers", str(settings.WORKERS)],
+        "operations": [MANAGE, "work", settings.QUEUE_OPERATIONS, "--workers", "2"],  # hours long: runs must not wait for them
+        "cron": [MANAGE, "rqcron", "tasks.running.cron", "--logging-level", "WARNING", "--skip-checks"],
         "follow": [MANAGE, "follow"],
         "gateway": [MANAGE, "gateway"],
     }
