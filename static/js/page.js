@@ -1,0 +1,69 @@
+// What every page does: dialogs, forms that are sent once, menus that close, errors that are said.
+"use strict";
+
+(() => {
+  const dialog = document.getElementById("dialog");
+  const problem = document.getElementById("problem");
+
+  // A question arrives as HTML; it is a page of its own for those without scripts.
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target === dialog && dialog.childElementCount) dialog.showModal();
+  });
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog || event.target.closest("[data-close]")) {
+      event.preventDefault();
+      dialog.close();
+    }
+  });
+
+  // Ctrl or ⌘ with Enter sends; a form on its way cannot be sent twice.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.target.tagName !== "TEXTAREA") return;
+    event.preventDefault();
+    event.target.form?.requestSubmit();
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.dataset.busy || form.ariaBusy === "true") {
+      if (form.ariaBusy === "true") event.preventDefault();
+      return;
+    }
+    form.ariaBusy = "true";
+    const button = form.querySelector("button[type=submit]");
+    form.dataset.label = button.innerHTML;
+    setTimeout(() => { if (form.ariaBusy === "true") button.textContent = `${form.dataset.busy} …`; }, 300);
+  });
+  addEventListener("pageshow", () => { // also when the page comes back out of the cache of the Back button
+    for (const form of document.querySelectorAll("form[aria-busy=true]")) {
+      form.ariaBusy = null;
+      form.querySelector("button[type=submit]").innerHTML = form.dataset.label;
+    }
+  });
+
+  // Menus and pickers close by Escape and by a click elsewhere.
+  const open = () => document.querySelectorAll("details.menu[open], details.picker[open]");
+  document.addEventListener("click", (event) => {
+    for (const details of open()) if (!details.contains(event.target)) details.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const details of open()) {
+      details.open = false;
+      details.querySelector("summary").focus();
+    }
+  });
+
+  let timer;
+  const say = (text) => {
+    problem.textContent = text;
+    clearTimeout(timer);
+    timer = setTimeout(() => { problem.textContent = ""; }, 8000);
+  };
+  document.addEventListener("htmx:responseError", (event) => {
+    const status = event.detail.xhr.status;
+    say(status === 403 || status === 404 ? "This is not there any more. Reload the page." : `The server could not do that (${status}). Try again in a moment.`);
+  });
+  document.addEventListener("htmx:sendError", (event) => {
+    if (event.detail.requestConfig?.verb !== "get") say("The server cannot be reached. Try again in a moment.");
+  });
+})();

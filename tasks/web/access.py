@@ -1,0 +1,55 @@
+"""What every view of ours has: a request with a user and HTMX's details, and one way to say that something cannot be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, resolve_url
+from django.views.decorators.http import require_POST
+from django_htmx.http import HttpResponseClientRedirect, trigger_client_event
+from django_htmx.middleware import HtmxDetails
+
+from tasks.errors import AppError
+from tasks.models import User
+
+
+class Request(HttpRequest):
+    """A request of somebody who is signed in."""
+
+    htmx: HtmxDetails
+    user: User
+
+
+View = Callable[Concatenate[Request, ...], HttpResponse]
+
+
+def action(where: str) -> Callable[[View], View]:
+    """A view that does one thing by POST. When it cannot be done, the page `where` (taking the view's id) says why."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def wrapped(request: Request, pk: int, *args: Any) -> HttpResponse:
+            try:
+                return view(request, pk, *args)
+            except AppError as error:
+                messages.error(request, error.message)
+                return go(request, where, pk)
+
+        return require_POST(login_required(wrapped))
+
+    return decorate
+
+
+def go(request: Request, to: Any, *args: Any) -> HttpResponse:
+    """Send the browser to another page."""
+    return HttpResponseClientRedirect(resolve_url(to, *args)) if request.htmx else redirect(to, *args)
+
+
+def done(request: Request, to: Any, *args: Any) -> HttpResponse:
+    """It is done: what is on the page looks for news; without scripts, the browser goes to `to`."""
+    return trigger_client_event(HttpResponse(status=204), "news") if request.htmx else redirect(to, *args)

@@ -1,0 +1,168 @@
+"""Sockets. The channel layer only says that there is more: what a page is sent is read from the database.
+
+Every consumer subscribes first and reads then, so nothing falls between. A nudge may be lost (Redis is no truth), so
+each looks by itself every LOOK_S seconds too. Nothing is pushed faster than the browser says it has taken it: after
+each message it answers {"ack": true}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+from urllib.parse import parse_qs
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.template.loader import render_to_string
+from redis.exceptions import RedisError
+
+from tasks.models import Patch, Run, Task, User
+from tasks.running import nudge
+from tasks.web import log
+
+logger = logging.getLogger(__name__)
+
+COALESCE_S = 0.15
+LOOK_S = 15.0
+GONE = 4404
+
+
+class Consumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # (Channels has no types)
+    """A socket of one signed-in user that sends what `news` gives, whenever there may be some."""
+
+    user: User
+
+    def groups_to_watch(self) -> list[str]:
+        """The groups whose nudges matter here; [] when this user may not see it (any more). Reads the database."""
+        raise NotImplementedError
+
+    def news(self) -> dict[str, Any] | None:
+        """The next message, None when there is no news. Reads the database."""
+        raise NotImplementedError
+
+    @property
+    def pk(self) -> int:
+        return int(self.scope["url_route"]["kwargs"]["pk"])
+
+    async def connect(self) -> None:
+        self._watched: set[str] = set()
+        self._may_be_news, self._is_taken = asyncio.Event(), asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self.user = self.scope["user"]
+        if not self.user.is_authenticated or not await self._watch():
+            await self.close(GONE)
+            return
+        await self.accept()
+        self._pump = asyncio.create_task(self._send_news())
+
+    async def disconnect(self, code: int) -> None:
+        if self._pump is not None:
+            self._pump.cancel()
+        try:
+            for group in self._watched:
+                await self.channel_layer.group_discard(group, self.channel_name)
+        except (RedisError, OSError) as error:
+            logger.info("A socket could not leave its groups (%s); they end with the connection.", error)
+
+    async def more(self, message: dict[str, Any]) -> None:
+        """A nudge."""
+        self._may_be_news.set()
+
+    async def receive_json(self, content: Any, **more: Any) -> None:
+        self._is_taken.set()
+
+    async def _watch(self) -> bool:
+        """Subscribe to what is to be watched now; False when this user may not see it."""
+        groups = set(await database_sync_to_async(self.groups_to_watch)())
+        for group in groups - self._watched:
+            await self.channel_layer.group_add(group, self.channel_name)
+        self._watched |= groups
+        return bool(groups)
+
+    async def _send_news(self) -> None:
+        try:
+            while await self._watch():
+                self._may_be_news.clear()
+                while (message := await database_sync_to_async(self.news)()) is not None:
+                    self._is_taken.clear()
+                    await self.send_json(message)
+                    await self._is_taken.wait()
+                await asyncio.sleep(COALESCE_S)
+                await self._wait()
+            await self.close(GONE)
+        except Exception:  # the browser connects anew, and says from where
+            logger.exception("A socket of %s failed.", self.scope["path"])
+            await self.close(1011)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await self._may_be_news.wait()
+        except TimeoutError:
+            return
+
+
+class UserConsumer(Consumer):
+    """Says that some of the user's runs have moved."""
+
+    _seen: list[Any] | None = None
+
+    def groups_to_watch(self) -> list[str]:
+        return [nudge.user_group(self.user.pk)] if User.objects.filter(pk=self.user.pk, is_active=True).exists() else []
+
+    def news(self) -> dict[str, Any] | None:
+        newest = Run.objects.visible_to(self.user).order_by("-pk")[:100]
+        return self._if_new(list(newest.values_list("pk", "status", "task__archived_at")))
+
+    def _if_new(self, seen: list[Any]) -> dict[str, Any] | None:
+        """News when what is seen differs from before. The page was made before the socket was there, so the first look is news."""
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        return {"news": True}
+
+
+class TaskConsumer(UserConsumer):
+    """Says that some run of one task has moved: status, stage, patch."""
+
+    def groups_to_watch(self) -> list[str]:
+        task = Task.objects.visible_to(self.user).filter(pk=self.pk).first()
+        if task is None:
+            return []
+        runs = task.runs.values_list("pk", flat=True)
+        return [nudge.user_group(self.user.pk), *(nudge.run_group(pk) for pk in runs)]
+
+    def news(self) -> dict[str, Any] | None:
+        runs = Run.objects.visible_to(self.user).filter(task=self.pk)
+        states = runs.order_by("pk").values_list("pk", "status", "stage", "stop_requested_at", "generation", "task__base_commit")
+        patches = Patch.objects.filter(run__in=runs).order_by("pk").values_list("pk", "sha256")
+        return self._if_new([*states, *patches])
+
+
+class RunConsumer(Consumer):
+    """A run's events from `?after=SEQ` on, in order, without gap or double, as HTML.
+
+    Messages: {"after": seq, "seq": seq, "html": fragments of the events between, "is_news": whether the status or the
+    patch has changed}.
+    """
+
+    async def connect(self) -> None:
+        after = parse_qs(self.scope["query_string"].decode(errors="replace")).get("after", ["0"])[0]
+        self._seq = int(after) if after.isdecimal() and len(after) < 19 else 0
+        await super().connect()
+
+    def groups_to_watch(self) -> list[str]:
+        return [nudge.run_group(self.pk)] if Run.objects.visible_to(self.user).filter(pk=self.pk).exists() else []
+
+    def news(self) -> dict[str, Any] | None:
+        run = Run.objects.visible_to(self.user).filter(pk=self.pk).first()
+        if run is None or run.next_seq <= self._seq + 1:
+            return None
+        page = log.after(run, self._seq)
+        if page.last == self._seq:
+            return None
+        html = render_to_string("tasks/run.html#events", {"page": page})
+        message = {"after": self._seq, "seq": page.last, "html": html, "is_news": page.has_status}
+        self._seq = page.last
+        return message

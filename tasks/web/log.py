@@ -1,0 +1,71 @@
+"""A run's events in pages, numbered by seq: bounded in number and in size, whatever a run has written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import QuerySet
+
+from tasks.models import Event, EventKind, Run, Turn
+from tasks.web.shown import MOST_SHOWN, Shown, show
+
+MOST_EVENTS = 500
+MOST_CHARACTERS = 400_000
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """Events `first` to `last`, without a gap; of an empty page `last` is the seq it was asked to begin after."""
+
+    pieces: list[Shown]
+    first: int
+    last: int
+    has_older: bool
+    has_newer: bool
+    has_status: bool
+
+
+def newest(run: Run) -> LogPage:
+    run.refresh_from_db(fields=["next_seq"])
+    return before(run, run.next_seq)
+
+
+def before(run: Run, seq: int) -> LogPage:
+    """The events just before `seq`."""
+    events = _take(Event.objects.filter(run=run, seq__lt=seq).order_by("-seq"))[::-1]
+    return _page(run, events, seq - 1)
+
+
+def after(run: Run, seq: int) -> LogPage:
+    """The events just after `seq`."""
+    return _page(run, _take(Event.objects.filter(run=run, seq__gt=seq).order_by("seq")), seq)
+
+
+def _take(events: QuerySet[Event]) -> list[Event]:
+    """The first events, up to a number and a size; fetched in growing handfuls, since one may hold a megabyte."""
+    taken: list[Event] = []
+    characters, handful = 0, 16
+    while len(taken) < MOST_EVENTS and characters < MOST_CHARACTERS:
+        found = list(events[len(taken) : min(len(taken) + handful, MOST_EVENTS)])
+        for event in found:
+            taken.append(event)
+            characters += min(len(str(event.data.get("text", ""))), MOST_SHOWN)
+            if characters >= MOST_CHARACTERS:
+                return taken
+        if len(found) < handful:
+            break
+        handful *= 2
+    return taken
+
+
+def _page(run: Run, events: list[Event], last: int) -> LogPage:
+    prompts = dict(Turn.objects.filter(pk__in={event.turn_id for event in events if event.turn_id}).values_list("pk", "prompt"))
+    last = events[-1].seq if events else last
+    return LogPage(
+        pieces=[piece for event in events for piece in show(event, prompts)],
+        first=events[0].seq if events else last + 1,
+        last=last,
+        has_older=bool(events) and Event.objects.filter(run=run, seq__lt=events[0].seq).exists(),
+        has_newer=Event.objects.filter(run=run, seq__gt=last).exists(),
+        has_status=any(event.kind == EventKind.STATUS for event in events),
+    )
