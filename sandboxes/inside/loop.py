@@ -138,13 +138,12 @@ class Loop:
 
     def watch(self, fd: int, event: int, callback: Callable[[], object]) -> None:
         """Call back while `fd` is ready for `event` (READ or WRITE); a hangup counts as ready for both."""
-        callbacks = self._watched.setdefault(fd, {})
-        callbacks[event] = callback
-        mask = sum(callbacks)
-        if len(callbacks) > 1:
-            self._poll.modify(fd, mask)
+        if fd in self._watched:
+            self._watched[fd][event] = callback
+            self._poll.modify(fd, sum(self._watched[fd]))
         else:
-            self._poll.register(fd, mask)
+            self._watched[fd] = {event: callback}
+            self._poll.register(fd, event)
 
     def unwatch(self, fd: int, event: int) -> None:
         callbacks = self._watched.get(fd, {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from .processes import Call, describe
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from .patch import PatchMaker
 
 _KEPT_TURNS = 2
-_LEFT_OUT_MAX = 512 * 1024  # bytes of JSON
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
@@ -29,10 +27,7 @@ class Patch:
         self.fd = fd
         self.size = os.fstat(fd).st_size
         self.sha256: str = told["sha256"]
-        left_out, more = _bounded(told["left_out"])
-        self.told: dict[str, Any] = {"sha256": self.sha256, "left_out": left_out}
-        if more:
-            self.told["left_out_more"] = more
+        self.told: dict[str, Any] = {"sha256": self.sha256, "left_out": told["left_out"]}
 
 
 class Patches:
@@ -120,13 +115,3 @@ class Making:
     def _late(self) -> None:
         self._is_late = True
         self.kill()
-
-
-def _bounded(left_out: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """As many entries as a journal record can hold, and how many more there are."""
-    size = 0
-    for count, entry in enumerate(left_out):
-        size += len(json.dumps(entry))
-        if size > _LEFT_OUT_MAX:
-            return left_out[:count], len(left_out) - count
-    return left_out, 0

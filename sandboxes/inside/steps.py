@@ -43,8 +43,8 @@ class Outcome:
 class Output:
     """A turn's output on its way into the journal, and how much of it there may still be."""
 
-    def __init__(self, journal: Journal, turn: int) -> None:
-        self.journal, self.turn, self._left = journal, turn, OUTPUT_MAX
+    def __init__(self, journal: Journal, turn: int, most: int = OUTPUT_MAX) -> None:
+        self.journal, self.turn, self._left = journal, turn, most
 
     def write(self, step: str, kind: str, lines: list[tuple[bytes, int]], size: int) -> None:
         """Lines that became whole when `size` bytes were read."""

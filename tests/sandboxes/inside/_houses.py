@@ -50,7 +50,11 @@ class Client:
     def __init__(self, path: str) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(PATIENCE_S)
-        self.sock.connect(path)
+        try:
+            self.sock.connect(path)
+        except OSError:
+            self.sock.close()
+            raise
 
     def ask(self, do: str, raw: bytes = b"", **fields: Any) -> tuple[dict[str, Any], bytes]:
         frames.send(self.sock, {"do": do, **fields}, raw)
