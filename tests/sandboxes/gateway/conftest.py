@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sandboxes.gateway import Attempt, Bounds, Gateway
+from sandboxes.proxy import open_connection
 
 PUBLIC = "93.184.215.14"
 
@@ -86,7 +87,7 @@ class World:
         self.dialed.append((address, port))
         if (address, port) not in self.sites:
             raise ConnectionRefusedError("nobody is there")
-        return await asyncio.open_connection("127.0.0.1", self.sites[address, port], limit=65536)
+        return await open_connection("127.0.0.1", self.sites[address, port])
 
     async def listen(self, handler: Handler) -> int:
         server = await asyncio.start_server(handler, "127.0.0.1", 0)

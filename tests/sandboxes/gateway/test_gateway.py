@@ -58,6 +58,15 @@ async def test_a_gateway_folder_that_comes_later_is_noticed(world: World) -> Non
     await until(path.exists, 1)
 
 
+async def test_a_sandbox_that_comes_within_the_clocks_grain_is_noticed(world: World) -> None:
+    world.sandbox("first")
+    await world.gateway()
+    before = world.root.stat().st_mtime_ns
+    path = world.sandbox("second")
+    os.utime(world.root, ns=(before, before))  # as if both had come in the same tick
+    await until(path.exists)
+
+
 async def test_a_socket_path_may_be_long(world: World) -> None:
     world.root = world.root / ("x" * 120) / ("y" * 120)
     path = world.sandbox()

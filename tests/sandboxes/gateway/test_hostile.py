@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandboxes.gateway import Gateway
+from sandboxes.proxy import open_connection
 
 from .conftest import PUBLIC, can_connect, until
 
@@ -89,7 +90,7 @@ class Box:
 
     async def connect(self, address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         assert address == PUBLIC
-        return await asyncio.open_connection("127.0.0.1", self.port, limit=65536)
+        return await open_connection("127.0.0.1", self.port)
 
     async def host(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, EOFError):

@@ -191,7 +191,9 @@ async def test_slow_name_servers_hold_up_no_other_sandbox(world: World) -> None:
     assert status(await world.get("http://example.org/", "other")) == 200
     assert {status(answer) for answer in await asyncio.gather(*waiting)} == {504}
     assert len(world.asked) == 9
-    never.set()
+    never.set()  # the name servers answer at last, and the sandbox has its share again
+    world.names["late.example"] = [PUBLIC]
+    assert status(await world.get("http://late.example/", "hostile")) == 200
 
 
 @pytest.mark.parametrize(
@@ -307,6 +309,15 @@ async def test_headers_of_one_connection_only_are_not_passed_on(world: World) ->
     assert origin.header("Host") == ["example.org"]
     assert [name for name in (b"X-Hop", b"Keep-Alive", b"Proxy-Authenticate") if name in answer] == []
     assert b"X-End: 2\r\n" in answer
+
+
+async def test_the_length_of_a_body_cannot_be_hidden_by_the_connection_header(world: World) -> None:
+    origin = await world.origin("example.org")
+    world.sandbox("box", "example.org")
+    await world.gateway()
+    await world.ask(b"POST http://example.org/ HTTP/1.1\r\nHost: a\r\nConnection: close, Content-Length\r\nContent-Length: 3\r\n\r\nabc")
+    assert origin.header("Content-Length") == ["3"]
+    assert bytes(origin.bodies[0]) == b"abc"
 
 
 @pytest.mark.parametrize(
@@ -491,7 +502,15 @@ async def test_bodies_are_streamed_in_both_directions(world: World, framing: str
 
 @pytest.mark.parametrize(
     "chunks",
-    [b"x\r\nabc\r\n", b"-1\r\nabc\r\n", b"3\r\nabcd\r\n0\r\n\r\n", b"ffffffffffffffffff\r\n", b"3\nabc\r\n0\r\n\r\n", b"1" * 70_000],
+    [
+        b"x\r\nabc\r\n",
+        b"-1\r\nabc\r\n",
+        b"3\r\nabcd\r\n0\r\n\r\n",
+        b"3\r\nabcXY0\r\n",
+        b"ffffffffffffffffff\r\n",
+        b"3\nabc\r\n0\r\n\r\n",
+        b"1" * 70_000,
+    ],
 )
 async def test_malformed_chunks_are_refused(world: World, chunks: bytes) -> None:
     async def patient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -505,18 +524,52 @@ async def test_malformed_chunks_are_refused(world: World, chunks: bytes) -> None
     assert status(answer) == 400
 
 
-async def test_an_answer_before_the_end_of_the_body_reaches_the_client(world: World) -> None:
+@pytest.mark.parametrize("does_hang_up", [True, False])
+async def test_an_answer_before_the_end_of_the_body_reaches_the_client(world: World, does_hang_up: bool) -> None:
+    end = asyncio.Event()
+
     async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+        if not does_hang_up:
+            await end.wait()
         writer.close()
 
     await world.site("example.org", impatient)
     world.sandbox("box", "example.org")
     await world.gateway()
-    answer = await world.ask(b"POST http://example.org/ HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nbegin")
+    answer = await world.ask(b"POST http://example.org/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n" + bytes(8_000_000))
     assert status(answer) == 413
     assert answer.endswith(b"no")
+    await until(lambda: world.attempts)
+    end.set()
+
+
+async def test_a_refused_upload_is_taken_so_that_the_client_gets_to_the_answer(world: World) -> None:
+    world.sandbox()
+    await world.gateway()
+    reader, writer = await world.dial()
+    writer.write(b"POST http://example.org/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n")
+    for _ in range(50):
+        writer.write(bytes(100_000))
+        await writer.drain()  # fails on a connection that was closed
+    assert status(await reader.read()) == 403
+
+
+async def test_a_client_that_asks_on_and_never_reads_fills_no_memory(world: World) -> None:
+    origin = await world.origin("example.org", b"HTTP/1.1 204 No Content\r\nX: " + b"x" * 50_000 + b"\r\n\r\n")
+    world.sandbox("box", "example.org")
+    await world.gateway()
+    _, writer = await world.dial()
+    writer.write(b"GET http://example.org/ HTTP/1.1\r\nHost: a\r\n\r\n" * 200)
+    seen: list[int] = []
+
+    def is_stuck() -> bool:
+        seen.append(len(origin.heads))
+        return len(seen) > 20 and seen[-20] == seen[-1] > 0
+
+    await until(is_stuck)
+    assert len(origin.heads) < 100
 
 
 # Trouble at the other end

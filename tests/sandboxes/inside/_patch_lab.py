@@ -73,7 +73,8 @@ class Lab:
         git(root, "clone", "-q", "--mirror", str(self.source), str(self.mirror))
         self.base = git(self.source, "rev-parse", "HEAD")
         self.base_tree = git(self.source, "rev-parse", "HEAD^{tree}")
-        self.env = {"BASE": self.base, "OTHER": git(self.source, "rev-parse", "--verify", "-q", "other") if "other" in script else ""}
+        self.has_submodule = SUBMODULE_COMMIT in script
+        self.env = {"BASE": self.base, "OTHER": git(self.source, "rev-parse", "other") if self.has_submodule else ""}
 
     def bench(self) -> Bench:
         return Bench(self, Path(tempfile.mkdtemp(dir=self.root)))
@@ -111,7 +112,7 @@ class Bench:
         bash(script, cwd or self.workspace, self.home, **self.lab.env)
 
     def plain(self, script: str) -> str:
-        """The tree that `git add -A` gives in a plain clone after the script."""
+        """The tree that `git add -A` gives in a plain clone after the script, but with the base's submodule in it."""
         clone = self.root / "plain"
         git(self.root, "clone", "-q", str(self.lab.source), str(clone))
         for key, value in (("user.name", "Ann"), ("user.email", "ann@example.invalid"), ("advice.addEmbeddedRepo", "false")):
@@ -120,6 +121,8 @@ class Bench:
         home.mkdir()
         bash(script, clone, home, **self.lab.env)
         git(clone, "add", "-A")
+        if self.lab.has_submodule:
+            git(clone, "update-index", "--add", "--cacheinfo", f"160000,{SUBMODULE_COMMIT},vendor/sub")
         return git(clone, "write-tree")
 
     def applied(self, patch: bytes) -> str:

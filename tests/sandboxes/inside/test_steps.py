@@ -128,15 +128,15 @@ def test_the_silence_clock_starts_anew_with_each_output(house: House) -> None:
     assert (end["reason"], house.lines("err")) == ("silence", ["1", "2", "3", "4"])
 
 
-def test_stop_ends_a_turn_within_four_seconds_and_its_patch_is_made(each_house: House) -> None:
-    each_house.turn(f"echo x > new; echo begun; {STUBBORN}", term_grace_s=2.0)
-    each_house.wait("out", line="begun")
+def test_stop_ends_a_turn_within_four_seconds_and_its_patch_is_made(house: House) -> None:
+    house.turn(f"echo x > new; echo begun; {STUBBORN}", term_grace_s=2.0)
+    house.wait("out", line="begun")
     started = time.monotonic()
-    assert each_house.ask("stop") == {"ok": True}
-    end = each_house.end()
+    assert house.ask("stop") == {"ok": True}
+    end = house.end()
     assert time.monotonic() - started < 4
     assert (end["reason"], end["has_patch"]) == ("stop", True)
-    assert b"+x" in each_house.patch()
+    assert b"+x" in house.patch()
 
 
 def test_stop_without_a_turn_is_nothing(house: House) -> None:
@@ -255,7 +255,7 @@ def test_the_memory_limit_ends_a_step_also_when_it_hides(make_house: Callable[..
 
 def test_shared_memory_is_counted_once(make_house: Callable[..., House]) -> None:
     house = make_house().start(limits='{"memory_mb": 300, "watch_memory": true}')
-    script = 'import os, time; x = b"x" * (100 << 20); [os.fork() for _ in range(2)]; time.sleep(2.5)'
+    script = 'import os, time; x = b"x" * (100 << 20); [os.fork() for _ in range(2)]; time.sleep(1.5)'
     assert house.run(f"python3 -c '{script}'")["reason"] == "exit"
 
 

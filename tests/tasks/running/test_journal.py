@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -60,11 +61,11 @@ EXPECTED = [("stdout", "eins\nzwei ✓\n"), ("stderr", "weh\n"), ("stdout", "dre
 def test_chunks_may_end_anywhere(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(JOURNAL)]
     read = reader()
-    batches = [read.take(JOURNAL[a:b])[0] for a, b in zip(edges, edges[1:], strict=False)]
+    batches = [read.take(JOURNAL[a:b])[0] for a, b in itertools.pairwise(edges)]
     assert text_of(batches) == EXPECTED
     assert read.offset == len(JOURNAL)
     assert [b.outcome[1]["reason"] for b in batches if b.outcome] == ["exit"]
-    assert all(a.new_offset == b.old_offset for a, b in zip(batches, batches[1:], strict=False))
+    assert all(a.new_offset == b.old_offset for a, b in itertools.pairwise(batches))
 
 
 @given(st.integers(0, len(JOURNAL)))
