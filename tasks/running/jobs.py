@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -155,12 +156,12 @@ def finish_turn(run_id: int, generation: int) -> None:
         .filter(run=run_id, run__generation=generation, run__status=RunStatus.RUNNING, status=RunStatus.RUNNING, outcome__isnull=False)
         .first()
     )
-    if turn is None:
+    if turn is None or turn.outcome is None:
         return
     said = turn.outcome
     has_checkpoint = said["reason"] == "shutdown"
     patch = _collect(turn, PatchKind.CHECKPOINT if has_checkpoint else PatchKind.FINAL) if said.get("has_patch") else None
-    to, stage, outcome = _judge(turn, has_patch=patch is not None or not said.get("has_patch"))
+    to, stage, outcome = _judge(turn, said, has_patch=patch is not None or not said.get("has_patch"))
     with transaction.atomic():
         lifecycle.finish(
             run_id,
@@ -174,9 +175,9 @@ def finish_turn(run_id: int, generation: int) -> None:
     _put_to_sleep(run_id, generation)
 
 
-def _judge(turn: Turn, *, has_patch: bool) -> tuple[RunStatus, str, Outcome]:
+def _judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunStatus, str, Outcome]:
     """What became of a turn: its status, the stage that it ended in, and what to say. `failed` is the agent's doing, `errored` ours."""
-    said, step, reason = turn.outcome, turn.outcome.get("step"), turn.outcome["reason"]
+    step, reason = said.get("step"), said["reason"]
     if reason == "shutdown":
         return RunStatus.INTERRUPTED, Stage.AGENT, Outcome(False, "", "The service was stopped. What was done until then is kept.")
     if turn.run.stop_requested_at and reason in ("stop", "error"):

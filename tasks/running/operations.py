@@ -48,11 +48,15 @@ def work(operation_id: int) -> None:
         return
     operation = Operation.objects.get(pk=operation_id)
     mine = Operation.objects.filter(pk=operation_id, lease_owner=owner, status=OperationStatus.RUNNING)
+
+    def show(percent: int, text: str) -> None:
+        mine.update(percent=percent, progress=text[:300])
+
     over = threading.Event()
     keeper = threading.Thread(target=_keep_lease, args=(operation_id, owner, over), daemon=True)
     keeper.start()
     try:
-        KINDS[operation.kind](operation.subject, lambda percent, text: mine.update(percent=percent, progress=text[:300]) and None)
+        KINDS[operation.kind](operation.subject, show)
     except AppError as error:
         mine.update(status=OperationStatus.FAILED, error=str(error), finished_at=Now())
         FAILED[operation.kind](operation.subject, str(error))
