@@ -71,7 +71,6 @@ class Bounds:
     head_s: float = 30.0
     connect_s: float = 15.0
     idle_s: float = 300.0
-    early_answer_s: float = 5.0
     linger_s: float = 1.0
     scan_s: float = 0.25
     gather_s: float = 10.0
@@ -144,7 +143,7 @@ class Proxy:
     def __init__(self, *, private: PrivateHosts, record: Record, resolve: Resolve | None, connect: Connect | None, bounds: Bounds) -> None:
         self._private, self._record, self._bounds = private, record, bounds
         self._resolve = resolve or self._getaddrinfo
-        self._connect = connect or _open_connection
+        self._connect = connect or open_connection
         # Threads of our own: a sandbox that looks up names whose servers never answer must hold up nothing else.
         self._threads = ThreadPoolExecutor(64, thread_name_prefix="resolve")
         self._lookups: dict[Target, tuple[float, asyncio.Future[Sequence[str]]]] = {}
@@ -267,10 +266,9 @@ class Proxy:
                         raise ProxyError(400, str(error))
                     if isinstance(error, EOFError):
                         raise ProxyError(400, "The request ended within its body.")
-                    # The host may have hung up on a body that it did not want, and said so.
-                    await asyncio.wait({down}, timeout=self._bounds.early_answer_s)
-                    if not down.done():
+                    if not writer.is_closing():
                         raise error
+                    # The host has hung up on a body that it did not want: it may have said so before.
                 may_follow = await down
                 if up.done() and not up.exception():
                     return may_follow
@@ -407,5 +405,5 @@ async def _canceling(*tasks: asyncio.Task[Any]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _open_connection(address: str, port: int) -> Streams:
+async def open_connection(address: str, port: int) -> Streams:
     return await asyncio.open_connection(address, port, limit=MAX_HEAD)

@@ -531,8 +531,9 @@ async def test_an_answer_before_the_end_of_the_body_reaches_the_client(world: Wo
     async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
-        if not does_hang_up:
-            await end.wait()
+        if does_hang_up:
+            writer.write_eof()
+        await end.wait()
         writer.close()
 
     await world.site("example.org", impatient)
