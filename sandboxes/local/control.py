@@ -15,7 +15,10 @@ from sandboxes.errors import FileMissing, SandboxError, SandboxGone
 
 _LENGTH = struct.Struct(">I")
 _BACKLOG = 128
-_CHUNK = 1024 * 1024
+_MIB = 1024 * 1024
+_CHUNK = _MIB
+_HEADER_MAX = 8 * _MIB
+_CONTENT_MAX = 512 * _MIB  # an agent's file may be of any size; our memory is not
 
 
 def listen(folder: Path, name: str) -> socket.socket:
@@ -53,16 +56,24 @@ async def _exchange(address: Path, message: dict[str, Any], payload: bytes) -> t
         reader, writer = await asyncio.open_unix_connection(directory.path(address.name), limit=_CHUNK)
     try:
         header = json.dumps({**message, "size": len(payload)} if payload else message).encode()
-        writer.write(_LENGTH.pack(len(header)) + header)
-        view = memoryview(payload)
-        for start in range(0, len(view), _CHUNK):  # drained in pieces: a big file is not copied into the buffer whole
-            writer.write(view[start : start + _CHUNK])
-            await writer.drain()
+        # Refused, it may answer and hang up before it has read all: the answer is what counts then.
+        with contextlib.suppress(ConnectionError):
+            writer.write(_LENGTH.pack(len(header)) + header)
+            view = memoryview(payload)
+            for start in range(0, len(view), _CHUNK):  # drained in pieces: a big file is not copied into the buffer whole
+                writer.write(view[start : start + _CHUNK])
+                await writer.drain()
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        reply = json.loads(await reader.readexactly(length))
-        return reply, await reader.readexactly(reply.get("size", 0))
+        reply = json.loads(await reader.readexactly(_within(length, _HEADER_MAX)))
+        return reply, await reader.readexactly(_within(reply.get("size", 0), _CONTENT_MAX))
     finally:
         writer.close()
+
+
+def _within(size: int, most: int) -> int:
+    if size > most:
+        raise SandboxError(f"The sandbox wants to give {size // _MIB} MiB at once; at most {most // _MIB} MiB are taken.")
+    return size
 
 
 class _directory:  # noqa: N801 - a context manager, used like a function

@@ -31,6 +31,7 @@ from sandboxes.base import Limits, SandboxSpec
 from sandboxes.errors import SandboxError, SandboxGone
 from sandboxes.local import bwrap
 from sandboxes.local.accounts import Account, run_as
+from sandboxes.local.processes import boot
 
 _REF = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_:-]{0,95}")
@@ -117,14 +118,16 @@ class Folder:
         return json.loads(told), content
 
     def infos(self) -> Iterator[dict[str, Any]]:
-        """What bwrap said of each start since the last stop; a start that came to nothing said nothing."""
-        for path in self.state.glob("info-*.json"):
+        """What bwrap said of each start since the last stop (or the machine's start); one that came to nothing said nothing."""
+        for path in self.state.glob(f"info-{boot()}-*.json"):
             if text := path.read_text():
                 yield json.loads(text)
 
     def new_info(self) -> int:
         """A descriptor of a new file for bwrap's --info-fd. The caller closes it."""
-        return os.open(self.state / f"info-{secrets.token_hex(4)}.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        return os.open(
+            self.state / f"info-{boot()}-{secrets.token_hex(4)}.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600
+        )
 
     def forget_start(self) -> None:
         """Remove what only means something while the sandbox runs."""

@@ -77,7 +77,15 @@ class Launcher:
             inherited = (*etc.values(), rules, app, info, status_inside, journal, control_socket)
             try:
                 with subprocess.Popen(
-                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=inherited, cwd="/", env={}, **run_as(self.account)
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=inherited,
+                    cwd="/",
+                    env={},
+                    umask=0o022,
+                    **run_as(self.account),
                 ):
                     pass
             finally:
@@ -93,7 +101,11 @@ class Launcher:
 
 def failure(folder: Folder) -> SandboxError:
     """Why the sandbox did not start, in the words of bwrap or of the supervisor."""
-    said = folder.log.read_bytes()[-_LOG_TAIL:].decode(errors="replace").strip() if folder.log.exists() else ""
+    said = ""
+    if folder.log.exists():
+        with open(folder.log, "rb") as file:
+            file.seek(max(0, folder.log.stat().st_size - _LOG_TAIL))
+            said = file.read(_LOG_TAIL).decode(errors="replace").strip()
     return SandboxError(f"The sandbox did not start: {said or 'bwrap said nothing'}")
 
 

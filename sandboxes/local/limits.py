@@ -78,16 +78,21 @@ def remove(folders: list[Path], *, timeout_s: float = 5.0) -> None:
 
 
 def find(mounts: Path = Path("/proc/self/mounts"), own: Path = Path("/proc/self/cgroup")) -> Cgroups:
-    """Where this process may make groups that really limit. Costs a few milliseconds; call it once."""
+    """Where this process may make groups that really limit. Costs some 20 ms; call it once."""
     parents: dict[str, tuple[int, Path]] = {}
-    for controller, version, parent in _candidates(mounts.read_text(), own.read_text()):
-        if controller not in parents and _works(controller, version, parent):
-            parents[controller] = (version, parent / PARENT)
-    return Cgroups(parents)
+    trees: list[dict[str, tuple[int, Path]]] = []
+    for version, above, controllers in _candidates(mounts.read_text(), own.read_text()):
+        found = {controller: (version, above / PARENT) for controller in controllers if _works(controller, version, above)}
+        if version == 1:
+            parents = found | parents
+        else:
+            trees.append(found)
+    # A process is in one group of version 2 only: the place with the most controllers, the nearest of equals.
+    return Cgroups(max(trees, key=len, default={}) | parents)
 
 
-def _candidates(mounts: str, own: str) -> Iterator[tuple[str, int, Path]]:
-    """Folders to try, best first: (controller, version, folder)."""
+def _candidates(mounts: str, own: str) -> Iterator[tuple[int, Path, list[str]]]:
+    """Folders to try, best first: version, folder, controllers."""
     own_v2 = next((line[3:] for line in own.splitlines() if line.startswith("0::")), "/")
     for line in mounts.splitlines():
         _, mount, kind, options, *_ = line.split()
@@ -95,10 +100,9 @@ def _candidates(mounts: str, own: str) -> Iterator[tuple[str, int, Path]]:
             # Not our own group: it holds processes, and then cannot hand controllers down (but the root can).
             # Its ancestors, nearest first: so a restart of our service does not take sandboxes along.
             for ancestor in Path(own_v2).parents if own_v2 != "/" else [Path("/")]:
-                folder = Path(mount) / ancestor.relative_to("/")
-                yield from ((controller, 2, folder) for controller in CONTROLLERS)
-        elif kind == "cgroup":
-            yield from ((controller, 1, Path(mount)) for controller in CONTROLLERS if controller in options.split(","))
+                yield 2, Path(mount) / ancestor.relative_to("/"), list(CONTROLLERS)
+        elif kind == "cgroup" and (controllers := [name for name in CONTROLLERS if name in options.split(",")]):
+            yield 1, Path(mount), controllers
 
 
 def _works(controller: str, version: int, above: Path) -> bool:

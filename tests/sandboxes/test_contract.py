@@ -91,6 +91,31 @@ async def test_get_of_a_missing_file_says_so(house):
         await sandbox.get("/workspace/not there")
 
 
+async def test_what_is_no_file_is_refused_at_once(house):
+    sandbox = await house.make()
+    await sandbox.run(["sh", "-c", "mkfifo /tmp/pipe; mkdir /tmp/folder"], timeout=5)
+    for path in ("/tmp/pipe", "/tmp/folder", "/dev/zero"):
+        async with asyncio.timeout(10):
+            with pytest.raises(SandboxError):
+                await sandbox.get(path)
+
+
+async def test_a_file_too_big_for_us_is_refused(house):
+    sandbox = await house.make()
+    await sandbox.run(["truncate", "--size=900M", "/tmp/huge"], timeout=5)
+    with pytest.raises(SandboxError, match="MiB"):
+        await sandbox.get("/tmp/huge")
+    assert (await sandbox.run(["echo", "on"], timeout=5)).stdout == b"on\n"
+
+
+@pytest.mark.parametrize("size", [1, 50_000_000])
+async def test_a_put_that_may_not_be_says_why(house, size):
+    sandbox = await house.make()
+    with pytest.raises(SandboxError, match="/usr/x") as caught:
+        await sandbox.put("/usr/x", b"x" * size)
+    assert not isinstance(caught.value, SandboxGone)
+
+
 async def test_run_gives_code_and_both_outputs(house):
     sandbox = await house.make()
     done = await sandbox.run(["sh", "-c", "echo ünï; echo wrong >&2; exit 3"], timeout=10)

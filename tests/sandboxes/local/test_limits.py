@@ -23,17 +23,23 @@ def tried(mounts, own):
 
 def test_v1_hierarchies_are_tried_where_they_are_mounted():
     found = tried(V1, "4:memory:/user.slice\n0::/\n")
-    assert ("memory", 1, Path("/sys/fs/cgroup/memory")) in found
-    assert ("cpu", 1, Path("/sys/fs/cgroup/cpu,cpuacct")) in found
+    assert (1, Path("/sys/fs/cgroup/memory"), ["memory"]) in found
+    assert (1, Path("/sys/fs/cgroup/cpu,cpuacct"), ["cpu"]) in found
 
 
 def test_v2_is_tried_beside_our_own_group_first_and_never_in_it():
-    found = [
-        folder
-        for controller, version, folder in tried("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n", "0::/a/b/ours.service\n")
-        if controller == "memory"
-    ]
+    found = [folder for _, folder, _ in tried("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n", "0::/a/b/ours.service\n")]
     assert found == [Path("/sys/fs/cgroup/a/b"), Path("/sys/fs/cgroup/a"), Path("/sys/fs/cgroup")]
+
+
+def test_all_controllers_of_v2_are_had_in_one_place(tmp_path, monkeypatch):
+    """A process is in one group only: memory here and cpu there would leave it with one of them."""
+    monkeypatch.setattr(limits, "_works", lambda controller, version, above: controller == "memory" or above.name != "b")
+    (tmp_path / "mounts").write_text("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n")
+    (tmp_path / "own").write_text("0::/a/b/ours.service\n")
+    found = limits.find(tmp_path / "mounts", tmp_path / "own")
+    assert set(found.parents.values()) == {(2, Path("/sys/fs/cgroup/a/asynccode"))}
+    assert found.folders("x") == [Path("/sys/fs/cgroup/a/asynccode/x")]
 
 
 def test_a_machine_without_cgroups_leaves_it_to_the_watchdog(tmp_path):
