@@ -52,7 +52,7 @@ class Options:
         self.disk_s = float(given.pop("--disk-seconds", 15))
         self.hold_s = float(given.pop("--hold-seconds", 120))
         has_descriptors = self.journal_fd >= 0 and self.control_fd >= 0
-        if given or has_descriptors == (self.state is not None):
+        if given or has_descriptors == bool(self.state):
             raise SystemExit(f"usage: --journal-fd N --control-fd M | --state DIR; not understood: {' '.join(given) or ' '.join(argv)}")
 
 
