@@ -37,7 +37,7 @@ check: setup-dev ## style, types, the arrows between the rooms, templates, migra
 	@scripts/check
 
 bench: setup ## what the figures in the documents come from
-	@$(PY) manage.py up --exec "$(PY) manage.py bench overhead $(ARGS)"
+	@$(PY) manage.py bench overhead $(ARGS)
 
 security: setup-dev ## try to break out of a sandbox; prints what was tried and refused
 	@$(PY) -m tests.security
