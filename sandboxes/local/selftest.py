@@ -18,6 +18,8 @@ from sandboxes.local.folder import moving
 
 _START_S = 30.0
 _SYSCTL = Path("/proc/sys")
+_CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_OPEN_CONTAINER = " ".join(f"--security-opt {part}=unconfined" for part in ("seccomp", "apparmor", "systempaths"))
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,10 @@ def why(said: str, program: Path, sysctl: Path = _SYSCTL) -> str:
             "into /etc/apparmor.d/asynccode-bwrap and run: apparmor_parser -r /etc/apparmor.d/asynccode-bwrap\n"
             "(or, for every program: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0)"
         )
-    return f"A sandbox could not be started on this machine: {said or 'bubblewrap gave no reason'}"
+    sentence = f"A sandbox could not be started on this machine: {said or 'bubblewrap gave no reason'}"
+    if any(path.exists() for path in _CONTAINER):
+        sentence += f"\nThis is a container; it needs {_OPEN_CONTAINER} (or local sandboxes are not for it)."
+    return sentence
 
 
 def _setting(path: Path) -> str | None:
