@@ -219,4 +219,5 @@ def shell(script: str, **fields: Any) -> dict[str, Any]:
 def git(folder: Path, *words: str) -> str:
     settings = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "PATH": os.environ["PATH"]}
     identity = {f"GIT_{who}_{what}": "tester@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return subprocess.run(["git", *words], cwd=folder, env={**settings, **identity}, check=True, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run(["git", *words], cwd=folder, env={**settings, **identity}, check=True, capture_output=True, text=True)
+    return done.stdout.strip()

@@ -30,8 +30,7 @@ class Gateway:
             while True:
                 sock, _ = self._listener.accept()
                 with sock:
-                    data = b"".join(iter(lambda: sock.recv(65536), b""))
-                    sock.sendall(self._name + b":" + data)
+                    sock.sendall(self._name + b":" + hear(sock))
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -75,9 +74,14 @@ def finish(sock: socket.socket, data: bytes) -> bytes:
     """Say `data` and that it is all; hear the answer to its end."""
     sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
     sender.start()
-    answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    answer = hear(sock)
     sender.join()
     return answer
+
+
+def hear(sock: socket.socket) -> bytes:
+    """All until the other side has finished."""
+    return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
 @pytest.fixture
