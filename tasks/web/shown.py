@@ -82,7 +82,7 @@ class Shown:
 
 
 def show(event: Event, prompts: Mapping[int, str]) -> list[Shown]:
-    """An event as one or two pieces of the log; `prompts` maps turn ids to what was asked in them."""
+    """An event as at most two pieces of the log; `prompts` maps turn ids to what was asked in them."""
     data = event.data
 
     def piece(look: str, html: str, **more: str) -> Shown:
@@ -93,6 +93,8 @@ def show(event: Event, prompts: Mapping[int, str]) -> list[Shown]:
             return [piece("log", log_html(str(data.get("text", ""))), stream=str(data.get("stream", "")))]
         case EventKind.ERROR:
             return [piece("error", log_html(str(data.get("text", ""))), label="Error")]
+        case EventKind.STATUS if data.get("status") == RunStatus.RUNNING:
+            return []  # the stages that follow say more
         case EventKind.STATUS:
             look, text = _status(data)
             prompt = prompts.get(event.turn_id or 0) if data.get("status") == RunStatus.STARTING else None
