@@ -56,7 +56,10 @@ class LocalBackend(Backend):
         """A second create with the same key gives the same sandbox, resumed if it was paused."""
         folder = Folder(self.root, ref_of(key))
         for _ in range(3):
-            folder.make(key, spec, self.account)
+            try:
+                folder.make(key, spec, self.account)
+            except OSError as error:
+                raise SandboxError(f"The sandbox's folder could not be made: {error}.") from error
             try:
                 async with folder.locked():
                     sandbox = LocalSandbox(self, folder)
@@ -162,22 +165,23 @@ class LocalSandbox(Sandbox):
             return False
 
     async def start(self) -> None:
-        """Start it if it does not run. The caller holds the folder's lock."""
+        """Start it if it does not run; SandboxError says why it cannot. The caller holds the folder's lock."""
         if _running(self.folder):
             return
-        for _ in range(2):
-            # Twice, since a start whose starter crashed may still be on its way: it has the journal's lock, ours gives
-            # up, and by then it can be found and killed.
+        # Twice, since a start whose starter crashed may still be on its way: it has the journal's lock, ours gives up,
+        # and by then it can be found and killed.
+        for is_last in (False, True):
             await asyncio.to_thread(self._stop)
-            process = await asyncio.to_thread(self.backend.launcher.start, self.folder)
-            self.folder.write_record(self._describe(process))
             try:
+                process = await asyncio.to_thread(self.backend.launcher.start, self.folder)
+                self.folder.write_record(self._describe(process))
                 await self._ask("ping", _PING_S)
-            except SandboxError:
-                continue
-            return
-        await asyncio.to_thread(self._stop)
-        raise failure(self.folder)
+            except SandboxError as error:
+                if is_last:
+                    await asyncio.to_thread(self._stop)
+                    raise failure(self.folder) if isinstance(error, SandboxGone) else error from None
+            else:
+                return
 
     async def pause(self) -> None:
         async with self.folder.locked():

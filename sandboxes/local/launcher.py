@@ -40,14 +40,16 @@ class Launcher:
     def start(self, folder: Folder) -> Process:
         """Start bwrap with the supervisor on a folder, and put it under its limits; blocks some 20 ms.
         The sandbox is up when its control socket answers. Raises SandboxError with bwrap's own words when it fails."""
-        groups = self.cgroups.make(folder.ref, folder.limits)
-        process = self._spawn(folder)
         try:
+            groups = self.cgroups.make(folder.ref, folder.limits)
+            process = self._spawn(folder)
             limits.enter(groups, process.pid)
             if "cpu" not in self.cgroups.parents:
                 os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
         except ProcessLookupError:
             raise failure(folder) from None
+        except OSError as error:
+            raise SandboxError(f"The sandbox could not be started: {error}.") from error
         return process
 
     def _spawn(self, folder: Folder) -> Process:

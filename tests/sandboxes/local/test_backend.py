@@ -152,6 +152,15 @@ async def test_what_cannot_start_says_why_and_leaves_nothing(house):
     assert house.keys[-1] not in [info.key for info in await house.backend.list()]
 
 
+async def test_limits_that_cannot_be_set_let_nothing_run(house):
+    broken = Cgroups({"memory": (1, Path("/nowhere/asynccode"))})
+    backend = LocalBackend(root=house.backend.root, runtime=house.backend.runtime, account=house.backend.account)
+    backend.launcher = dataclasses.replace(house.backend.launcher, cgroups=broken)
+    with pytest.raises(SandboxError, match="/nowhere/asynccode"):
+        await backend.create(house.key(), house.spec)
+    assert house.keys[-1] not in [info.key for info in await house.backend.list()]
+
+
 async def test_a_very_long_data_path_is_no_obstacle(house, data):
     long = data / ("d" * 100) / ("e" * 100)
     long.mkdir(parents=True, exist_ok=True)
