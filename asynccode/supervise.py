@@ -25,6 +25,7 @@ class Log:
         self._stream = stream
         self._width = width
         self._colors: dict[str, int] = {}
+        self._is_read = True
         self._is_colored = stream.isatty() and "NO_COLOR" not in os.environ
 
     def line(self, name: str, text: str) -> None:
@@ -35,11 +36,12 @@ class Log:
         self.plain(f"{prefix} {text}")
 
     def plain(self, text: str) -> None:
-        try:
-            self._stream.write(text + "\n")
-            self._stream.flush()
-        except BrokenPipeError:  # nobody reads any more; the services go on
-            self._stream = open(os.devnull, "w")  # noqa: SIM115 (for the rest of our life)
+        if self._is_read:
+            try:
+                self._stream.write(text + "\n")
+                self._stream.flush()
+            except BrokenPipeError:  # the services go on
+                self._is_read = False
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,13 @@ class Supervisor:
 
     async def _run(self, service: Service) -> str:
         """Start the service and stay with it to its end; how it ended."""
+        output, its_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 *service.argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
+                stdout=its_end,
+                stderr=its_end,
                 env=service.env,
                 cwd=service.cwd,
                 pass_fds=service.pass_fds,
@@ -136,13 +139,15 @@ class Supervisor:
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
         except OSError as error:
+            os.close(output)
             return f"cannot be started ({error})"
+        finally:
+            os.close(its_end)
         self._processes[service.name] = process
         self._write_record()
         if self._stopping.is_set():  # `stop` came while it was being started
             process.terminate()
-        assert process.stdout
-        reader = asyncio.create_task(self._pump(service.name, process.stdout))
+        reader = asyncio.create_task(self._pump(service.name, output))
         code = await process.wait()
         # Workers that outlive their pool would go on with old code and no one to stop them.
         signal_all(pids_of_session(process.pid), signal.SIGKILL)
@@ -150,17 +155,24 @@ class Supervisor:
         reader.cancel()
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
-    async def _pump(self, name: str, stream: asyncio.StreamReader) -> None:
+    async def _pump(self, name: str, output: int) -> None:
+        stream = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(output, "rb", buffering=0)
+        )
         rest = b""
-        while chunk := await stream.read(_MAX_LINE):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > _MAX_LINE:
-                lines.append(rest)
-                rest = b""
-            for line in lines:
-                self._log.line(name, line.decode(errors="replace").rstrip("\r"))
-        if rest:
-            self._log.line(name, rest.decode(errors="replace"))
+        try:
+            while chunk := await stream.read(_MAX_LINE):
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > _MAX_LINE:
+                    lines.append(rest)
+                    rest = b""
+                for line in lines:
+                    self._log.line(name, line.decode(errors="replace").rstrip("\r"))
+        finally:
+            if rest:
+                self._log.line(name, rest.decode(errors="replace"))
+            transport.close()
 
     def _write_record(self) -> None:
         pids = [process.pid for process in self._processes.values() if process.returncode is None]
