@@ -10,7 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.db.models import Value
 from django.db.models.functions import Length, Substr
 from django.http import HttpResponse, StreamingHttpResponse
-from django.shortcuts import aget_object_or_404, get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
 
 from tasks import services
@@ -71,9 +71,10 @@ def events(request: Request, pk: int) -> HttpResponse:
 
 
 @login_required
-async def raw_events(request: Request, pk: int) -> StreamingHttpResponse:
+@require_GET
+def raw_events(request: Request, pk: int) -> StreamingHttpResponse:
     """The whole log as JSON lines."""
-    found = await aget_object_or_404(Run.objects.visible_to(request.user), pk=pk)
+    found = _run(request, pk)
     response = StreamingHttpResponse(_json_lines(found), content_type="application/x-ndjson")
     response["Content-Disposition"] = f'attachment; filename="run-{found.pk}.events.jsonl"'
     return response

@@ -1,0 +1,132 @@
+"""The composer and the list of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from tasks.models import Repo, Run, Task, User
+from tasks.web.home import PAGE
+
+pytestmark = pytest.mark.django_db
+HOME = "/"
+
+
+@pytest.fixture
+def repo(alice: User) -> Repo:
+    """A repository whose first mirror is still under way, so that nothing is fetched."""
+    return Repo.objects.create(owner=alice, source="https://example.org/repo", name="repo")
+
+
+def filled(repo: Repo, **more: str) -> dict[str, str]:
+    return {"prompt": "make it\r\nwork", "repo": str(repo.pk), "agent-shell": "on", "attempts-shell": "2"} | more
+
+
+def test_nobody_sees_it_without_signing_in(client: Client) -> None:
+    response = client.get(HOME)
+    assert (response.status_code, response.headers["Location"]) == (302, f"{reverse('sign-in')}?next=/")
+
+
+def test_the_empty_page_says_what_to_do(as_alice: Client) -> None:
+    assert "press Start" in as_alice.get(HOME).content.decode()
+
+
+def test_the_composer_starts_a_task(as_alice: Client, repo: Repo) -> None:
+    response = as_alice.post(HOME, filled(repo, branch="main"))
+    task = Task.objects.get()
+    assert (response.status_code, response.headers["Location"]) == (302, task.get_absolute_url())
+    assert (task.prompt, task.base_branch, task.repo, task.runs.count()) == ("make it\nwork", "main", repo, 2)
+
+
+def test_an_address_that_is_typed_in_counts_before_the_chosen_repository(as_alice: Client, repo: Repo) -> None:
+    as_alice.post(HOME, filled(repo, source="https://example.org/other.git"))
+    assert Task.objects.get().repo.source.startswith("https://example.org/other")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"prompt": " "}, "Say what is to be done"),
+        ({"agent-shell": ""}, "Choose at least one agent."),
+        ({"attempts-shell": "99"}, "less than or equal to 20"),
+        ({"repo": ""}, "Choose a repository"),
+        ({"source": "ssh://git@example.org/x"}, "ssh addresses are not supported"),
+        ({"branch": "--upload-pack=x"}, "branch"),
+    ],
+)
+def test_what_is_wrong_is_said_and_what_was_typed_is_kept(as_alice: Client, repo: Repo, wrong: dict[str, str], sentence: str) -> None:
+    data = {key: value for key, value in (filled(repo) | wrong).items() if value}
+    response = as_alice.post(HOME, data)
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert sentence in page
+    if "prompt" not in wrong:
+        assert "make it\r\nwork</textarea>" in page
+    assert not Task.objects.exists()
+
+
+def test_nobody_can_use_somebody_elses_repository(as_bob: Client, repo: Repo) -> None:
+    assert as_bob.post(HOME, filled(repo)).status_code == 422
+    assert not Task.objects.exists()
+
+
+def test_paths_on_this_machine_are_for_operators(as_bob: Client, as_alice: Client) -> None:
+    answer = as_bob.post(HOME, {"prompt": "x", "source": "/etc", "agent-shell": "on"})
+    assert answer.status_code == 422
+    assert "local path" not in as_bob.get(HOME).content.decode()
+    assert "local path" in as_alice.get(HOME).content.decode()
+
+
+def test_the_list_has_ones_own_tasks_with_their_runs(as_alice: Client, bob: User, make_run: Callable[..., Run]) -> None:
+    mine, theirs = make_run(status="failed"), make_run(owner=bob)
+    page = as_alice.get(HOME).content.decode()
+    assert mine.get_absolute_url() in page
+    assert "Failed" in page
+    assert theirs.get_absolute_url() not in page
+
+
+def test_titles_are_shown_and_never_work(as_alice: Client, make_task: Callable[..., Task]) -> None:
+    make_task(title="<img src=x onerror=alert(1)>\u202eevil")
+    page = as_alice.get(HOME).content.decode()
+    assert "<img" not in page
+    assert "\u202e" not in page
+
+
+def test_older_tasks_are_on_the_next_page(as_alice: Client, make_task: Callable[..., Task]) -> None:
+    repo = make_task(title="oldest").repo
+    tasks = [make_task(repo=repo, title=f"number {number}") for number in range(PAGE)]
+    first = as_alice.get(HOME).content.decode()
+    assert "oldest" not in first
+    assert f"?before={tasks[0].pk}" in first
+    second = as_alice.get(HOME, {"before": tasks[0].pk}).content.decode()
+    assert "oldest" in second
+    assert tasks[0].title not in second
+    assert "data-live" not in second  # new tasks belong on the first page
+
+
+def test_archived_tasks_have_a_list_of_their_own(as_alice: Client, make_task: Callable[..., Task]) -> None:
+    task = make_task(title="put away")
+    Task.objects.update(archived_at=task.created_at)
+    assert "put away" not in as_alice.get(HOME).content.decode()
+    assert "put away" in as_alice.get("/?archived").content.decode()
+
+
+def test_for_news_only_the_list_is_sent(as_alice: Client, make_task: Callable[..., Task]) -> None:
+    make_task(title="fresh")
+    part = as_alice.get(HOME, headers={"HX-Request": "true"}).content.decode()
+    assert "fresh" in part
+    assert "<html" not in part
+
+
+def test_every_page_forbids_scripts_and_styles_within_it(as_alice: Client) -> None:
+    response = as_alice.get(HOME)
+    policy = response.headers["Content-Security-Policy"]
+    assert "script-src 'self'" in policy
+    assert "style-src 'self'" in policy
+    page = response.content.decode()
+    assert " style=" not in page
+    assert "<style" not in page
+    assert " onclick" not in page

@@ -1,0 +1,211 @@
+"""A run's page: its log in pages, its patch as it is, and what can be done with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.test import AsyncClient, Client
+
+from tasks.models import Event, EventKind, Patch, PatchKind, Run, RunStatus, Turn, User
+from tasks.running import events
+from tasks.web import log
+
+pytestmark = pytest.mark.django_db
+HTMX = {"HX-Request": "true"}
+CONTENT = b"diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-<a>\n+\xff\n"
+
+
+def write(run: Run, count: int, text: str = "line {}\n") -> None:
+    for number in range(1, count + 1):
+        events.append(run.pk, EventKind.LOG, {"stream": "stdout", "text": text.format(number)})
+
+
+def add_patch(run: Run, content: bytes = CONTENT, **fields: object) -> Patch:
+    defaults = {"kind": PatchKind.FINAL, "sha256": "0", "files": [{"path": "f", "state": "modified", "additions": 1, "deletions": 1}]}
+    return Patch.objects.create(run=run, turn=run.turns.get(), content=content, **defaults | fields)
+
+
+def numbers(page: str) -> list[int]:
+    return [int(number) for number in re.findall(r"line (\d+)<", page)]
+
+
+# --- the log ---
+
+
+def test_the_log_is_shown_in_order_and_escaped(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    write(run, 3)
+    write(run, 1, "<script>alert({})</script>\x1b[31m\u202e\n")
+    page = as_alice.get(run.get_absolute_url()).content.decode()
+    assert numbers(page) == [1, 2, 3]
+    assert "<script>alert" not in page
+    assert "U+202E" in page
+
+
+def test_a_long_log_is_shown_in_pages_without_gap_or_double(
+    as_alice: Client, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "MOST_EVENTS", 40)
+    run = make_run()
+    write(run, 100)
+    seen: list[int] = []
+    address = run.get_absolute_url()
+    while True:
+        page = as_alice.get(address).content.decode()
+        seen = numbers(page) + seen
+        older = re.search(r'rel="prev"\s+href="([^"]+)"', page)
+        if older is None:
+            break
+        address = older[1]
+    assert seen == list(range(1, 101))
+    assert 'rel="next"' in page
+    assert numbers(as_alice.get(f"{run.get_absolute_url()}?after=40").content.decode()) == list(range(41, 81))
+
+
+def test_a_page_is_bounded_in_size_too(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    write(run, 60, "x" * 19_000 + "{}")
+    page = log.newest(run)
+    assert 0 < len(page.pieces) < 60
+    assert (page.last, page.has_older, page.has_newer) == (60, True, False)
+    following = log.after(run, 0)
+    assert (following.first, following.has_older, following.has_newer) == (1, False, True)
+    assert following.last == len(following.pieces)
+
+
+def test_an_empty_log_says_so(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    assert "Nothing has happened yet" in as_alice.get(make_run().get_absolute_url()).content.decode()
+
+
+@pytest.mark.parametrize("query", ["before=x", "after=-1", "before=99999999999999999999999", "after="])
+def test_odd_addresses_show_the_newest_page(as_alice: Client, make_run: Callable[..., Run], query: str) -> None:
+    run = make_run()
+    write(run, 2)
+    assert numbers(as_alice.get(f"{run.get_absolute_url()}?{query}").content.decode()) == [1, 2]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("closed_connections")
+async def test_the_raw_log_is_streamed_as_json_lines(alice: User, make_run: Callable[..., Run]) -> None:
+    run = await sync_to_async(make_run)()
+    await Event.objects.abulk_create(
+        Event(run=run, seq=seq, kind="log", data={"text": f"é{seq}\n"}) for seq in range(1, 1203)
+    )
+    client = AsyncClient()
+    await client.aforce_login(alice)
+    response = await client.get(f"/runs/{run.pk}/events.jsonl")
+    lines = b"".join([part async for part in response]).decode().splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == list(range(1, 1203))
+    assert json.loads(lines[0])["data"] == {"text": "é1\n"}
+
+
+# --- the patch ---
+
+
+def test_the_patch_is_plain_text_byte_for_byte(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    add_patch(run)
+    response = as_alice.get(f"/runs/{run.pk}/patch")
+    assert response.content == CONTENT
+    assert response.headers["Content-Type"].startswith("text/plain")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    download = as_alice.get(f"/runs/{run.pk}/patch?download")
+    assert download.content == CONTENT
+    assert download.headers["Content-Disposition"] == f'attachment; filename="run-{run.pk}.patch"'
+
+
+def test_without_a_patch_there_is_none(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    assert as_alice.get(f"/runs/{make_run().pk}/patch").status_code == 404
+
+
+def test_the_page_shows_files_secrets_and_what_was_left_out(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run(status="succeeded")
+    files = [{"path": "<b>\n.py", "old_path": "old", "state": "renamed", "additions": 4, "deletions": 2, "is_binary": False}]
+    left_out = [{"path": "big.bin", "bytes": 11_000_000, "reason": "size"}]
+    add_patch(run, files=files, left_out=left_out, secrets_found=["NPM_TOKEN"], additions=4, deletions=2)
+    page = as_alice.get(run.get_absolute_url()).content.decode()
+    for text in ("&lt;b&gt;", "renamed", "big.bin", "10.5", "over the size limit", "NPM_TOKEN", "&lt;a&gt;"):
+        assert text in page
+
+
+def test_an_empty_patch_says_no_changes(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run(status="succeeded")
+    add_patch(run, b"", files=[])
+    assert "No changes" in as_alice.get(run.get_absolute_url()).content.decode()
+    assert as_alice.get(f"/runs/{run.pk}/patch").content == b""
+
+
+def test_a_huge_patch_is_cut_on_the_page_only(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    add_patch(run, b"@@ -1 +1 @@\n" + b"+" * 2_000_000)
+    page = as_alice.get(run.get_absolute_url()).content
+    assert len(page) < 600_000
+    assert b"Download the whole patch" in page
+    assert len(as_alice.get(f"/runs/{run.pk}/patch").content) == 2_000_012
+
+
+# --- what can be done ---
+
+
+@pytest.mark.parametrize("path", ["", "events", "events.jsonl", "patch"])
+def test_another_users_run_cannot_be_seen(as_bob: Client, make_run: Callable[..., Run], path: str) -> None:
+    run = make_run()
+    add_patch(run)
+    assert as_bob.get(run.get_absolute_url() + path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["stop", "retry", "follow-up"])
+def test_another_users_run_cannot_be_touched(as_bob: Client, make_run: Callable[..., Run], path: str) -> None:
+    run = make_run()
+    assert as_bob.post(run.get_absolute_url() + path, {"prompt": "x"}).status_code == 404
+    assert (Run.objects.get().status, Turn.objects.count()) == (RunStatus.QUEUED, 1)
+
+
+@pytest.mark.parametrize("path", ["stop", "retry", "follow-up"])
+def test_what_changes_something_takes_post(as_alice: Client, make_run: Callable[..., Run], path: str) -> None:
+    assert as_alice.get(make_run().get_absolute_url() + path).status_code == 405
+
+
+def test_stop(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    response = as_alice.post(f"{run.get_absolute_url()}stop", headers=HTMX)
+    run.refresh_from_db()
+    assert (run.status, response.status_code, response.headers["HX-Trigger"]) == (RunStatus.CANCELED, 204, '{"news": {}}')
+
+
+def test_retry_leads_to_the_new_run(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run(status="failed")
+    response = as_alice.post(f"{run.get_absolute_url()}retry", {"open": ""})
+    new = Run.objects.exclude(pk=run.pk).get()
+    assert (new.attempt, response.headers["Location"]) == (2, new.get_absolute_url())
+
+
+def test_what_cannot_be_done_is_said(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    response = as_alice.post(f"{run.get_absolute_url()}retry", follow=True)
+    assert "The run is not over yet. Stop it first." in response.content.decode()
+
+
+def test_a_follow_up_is_another_turn(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run(status="succeeded")
+    assert as_alice.post(f"{run.get_absolute_url()}follow-up", {"prompt": "and\r\nthen"}).status_code == 302
+    assert run.turns.get(number=2).prompt == "and\nthen"
+    run.refresh_from_db()
+    assert run.status == RunStatus.QUEUED
+
+
+def test_an_empty_follow_up_is_refused(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    response = as_alice.post(f"{make_run().get_absolute_url()}follow-up", {"prompt": ""})
+    assert response.status_code == 422
+    assert "The follow-up is empty." in response.content.decode()
+
+
+@pytest.mark.parametrize(("part", "has"), [("status", "Queued"), ("changes", "No patch yet")])
+def test_for_news_only_a_part_is_sent(as_alice: Client, make_run: Callable[..., Run], part: str, has: str) -> None:
+    page = as_alice.get(make_run().get_absolute_url(), headers=HTMX | {"HX-Target": part}).content.decode()
+    assert has in page
+    assert "<html" not in page
