@@ -6,8 +6,12 @@ The supervisor is started in one of two ways:
     python3 -I -S supervisor.pyz --state DIR                          (a process in a sandbox of somebody else's)
 
 With --state, DIR holds journal.jsonl, control.sock and the lock files `turn-<generation>-<number>.lock` (O_EXCL).
-With descriptors the journal itself, held by an exclusive flock for the supervisor's whole life, is the lock: the
-supervisor reads it at its start to know the last record number and which turns have begun.
+In both ways the journal, held by an exclusive flock for the supervisor's whole life, is a lock too: the supervisor
+reads it at its start to know the last record number, which turns have begun, and whether the checkout was done.
+
+    --limits JSON      {"memory_mb", "processes", "open_files", "disk_mb", "file_mb", "watch_memory": bool}, none required
+    --gateway PATH     the gateway's socket: a bridge on 127.0.0.1:3128 leads there, and steps are told of it
+    --scratch DIR      a private folder of the supervisor's (made, 0700); default /tmp/.asynccode
 
 Journal: one JSON object a line, appended with a single write, UTF-8, never longer than 1 MiB + 4 KiB:
 
@@ -25,22 +29,42 @@ Journal: one JSON object a line, appended with a single write, UTF-8, never long
                      "seconds": 1.4, "has_patch": true, "error": null}
 
 `reason` is one of exit, total, silence, stop, shutdown, memory, disk, output, error. `error` is a sentence when the
-supervisor itself could not do its work (a checkout or a patch that failed), then reason is "error".
-Bytes that are no UTF-8 become U+FFFD. A line over 1 MiB is cut there, the rest counted in "cut".
-A turn whose output passes 256 MiB in all is ended with reason "output".
+supervisor itself could not do its work (a checkout or a patch that failed, a command that does not exist), then reason
+is "error". `code` is null when a signal (a number) ended the step, both are when none ran. The `end` record names the
+last step that ran and its code; its seconds are the turn's. `step` is null for a turn whose supervisor died: the next
+one ends it with reason "error" and no patch.
+Numbers have no gap among the lines that are JSON. A line torn by a crash is closed with a newline at the next start;
+readers skip what is no JSON, and its number is used again.
+Bytes that are no UTF-8 become U+FFFD. A line over 1 MiB is cut there, the rest counted in "cut"; one that takes more
+than that as JSON (control characters do) is cut earlier.
+A turn whose output passes 256 MiB in all, as read or as written here, is ended with reason "output".
+A journal that cannot be written (a full disk) ends the step with an error; what is owed follows when it can be.
 
-Control: a unix stream socket. A message is a 4-byte big-endian length, that many bytes of JSON (an object), then
-as many raw bytes as its "size" says (0 when absent). Every request gets one reply; a connection may carry many.
+A step may have `"stdin": true`: then it takes messages; otherwise its standard input is /dev/null.
+When its leader has ended, everything else is killed, in whatever group or session, before the next step or the patch.
+
+Control: a unix stream socket. A message is a 4-byte big-endian length, that many bytes of JSON (an object, at most
+8 MiB), then as many raw bytes as its "size" says (0 when absent; only `put` has any). Every request gets one reply; a
+connection may carry many, one after the other. 64 connections at most: one more costs the longest idle one its place.
 
     {"do": "ping"}                                        → {"ok": true, "pid": 1, "turn": 1 | null, "turns": [[generation, number], …]}
     {"do": "put", "path": P, "mode": 420, "size": N} + N  → {"ok": true}
     {"do": "get", "path": P}                              → {"ok": true, "size": N} + N
     {"do": "run", "argv": […], "timeout": S, "env": {}}   → {"ok": true, "code": 0, "is_timed_out": false, "stdout": A, "size": A+B} + A + B
     {"do": "turn", "spec": {…}}                           → {"ok": true, "is_new": true}
-    {"do": "stop" | "interrupt" | "checkpoint" | "shutdown"}   → {"ok": true}
+    {"do": "stop" | "interrupt" | "checkpoint"}           → {"ok": true}
     {"do": "message", "text": "…"}                        → {"ok": true}
     {"do": "patch", "turn": 1, "kind": "final"}           → {"ok": true, "sha256": "…", "left_out": […], "size": N} + N
-    any failure                                           → {"ok": false, "error": "missing" | "denied" | "busy" | "bad" | "failed", "message": "…"}
+    {"do": "shutdown"}                                    → {"ok": true, "turn": 1 | null, "sha256": "…", "left_out": […], "size": N} + N
+    any failure                                           → {"ok": false, "error": E, "message": "a sentence"}
 
-`shutdown` answers when the turn has ended with its checkpoint and everything else is dead; then the supervisor leaves.
+E is "missing", "denied", "busy", "bad" or "failed".
+`run` has minus the signal as `code` of a killed command. It may be used beside a turn; then the end of a step kills it
+("failed"). It waits while a checkout or a final patch is made, as nothing else may be alive then.
+`stop` without a turn is no failure; `interrupt`, `message` and `checkpoint` without a step are ("missing").
+`checkpoint` answers when it is made; after that there is one to fetch, even if nothing has changed. The newest
+checkpoint and the final patch of the last two turns are kept, but not across supervisors.
+`shutdown` answers when the turn has ended with its checkpoint and everything else is dead, with that patch (no
+"sha256" when there is none); then the supervisor leaves.
+A connection that closes before a whole reply has failed; transfers may, when a step ends and takes more than a second.
 """

@@ -248,8 +248,13 @@ class Server:
     ) -> None:
         """Let a child serve the request. RequestError when it was killed before it replied; after that the connection is broken."""
         mark, into = os.pipe()
-        pid = processes.fork(lambda: transfer.serve(transfer.Connection(client.sock, into), work), keep=[client.fd, into, *keep])
-        os.close(into)
+        try:
+            pid = processes.fork(lambda: transfer.serve(transfer.Connection(client.sock, into), work), keep=[client.fd, into, *keep])
+        except OSError:  # the sandbox has all the processes it may have
+            os.close(mark)
+            raise
+        finally:
+            os.close(into)
         left = self._loop.child(pid)
 
         def give_up() -> None:

@@ -147,12 +147,13 @@ def require_regular(fd: int, path: str) -> int:
 
 class Call:
     """A Python function running in a child. `result` becomes what it returned (a JSON object), or
-    {"error": sentence} when it raised, crashed or was killed."""
+    {"error": sentence} when it raised, crashed, was killed or could not even be started."""
 
     def __init__(self, loop: Loop, function: Callable[[], dict[str, Any]], keep: Collection[int] = (), nice: int = 0) -> None:
         self._loop = loop
         self._said = bytearray()
         self.result: Future = loop.future()
+        self._left: Optional[Future] = None
         self._from, into = os.pipe()
 
         def main() -> None:
@@ -165,16 +166,22 @@ class Call:
             while view:
                 view = view[os.write(into, view) :]
 
-        self.pid = fork(main, keep=[into, *keep], is_leader=True)
-        os.close(into)
+        try:
+            self._pid = fork(main, keep=[into, *keep], is_leader=True)
+        except OSError as error:  # the sandbox has all the processes it may have
+            os.close(self._from)
+            self.result.set({"error": f"No process could be started: {describe(error)}."})
+            return
+        finally:
+            os.close(into)
         os.set_blocking(self._from, False)
         loop.watch(self._from, READ, self._read)
-        self._left = loop.child(self.pid)
+        self._left = loop.child(self._pid)
         self._left.then(self._ended)
 
     def kill(self) -> None:
-        if not self._left.is_done:
-            kill_group(self.pid, signal.SIGKILL)
+        if self._left is not None and not self._left.is_done:
+            kill_group(self._pid, signal.SIGKILL)
 
     def _read(self) -> None:
         try:
@@ -210,20 +217,15 @@ def kill_group(leader: int, signum: int) -> None:
 
 def others() -> list[int]:
     """All processes of this sandbox but the caller: for a PID 1 everything else, else its descendants."""
-    parents = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
-            except OSError:  # it ended meanwhile
-                continue
     me = os.getpid()
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     if me == 1:
-        return [pid for pid in parents if pid != 1]
+        return [pid for pid in pids if pid != 1]
     children: dict[int, list[int]] = {}
-    for pid, parent in parents.items():
-        children.setdefault(parent, []).append(pid)
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:  # it may have ended meanwhile
+            parent = int(file.read().rpartition(b")")[2].split()[1])
+            children.setdefault(parent, []).append(pid)
     found, waiting = [], [me]
     while waiting:
         below = children.get(waiting.pop(), [])

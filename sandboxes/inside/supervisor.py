@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _KILL_S = 10.0
 _TRANSFERS_S = 1.0  # what a transfer under way may still take before everything is killed
+_DOOR_S = 0.1
 _AGENTS = "/opt/agents/bin"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STOPPED = "The sandbox stopped before the turn was over."
@@ -239,8 +240,16 @@ class Door:
         from . import bridge
 
         self._loop.unwatch(self._listener.fileno(), READ)
-        pid = processes.fork(lambda: bridge.serve(self._listener, self._gateway, self._hold_s), keep=[self._listener.fileno()])
-        self._loop.child(pid).then(lambda: self._loop.later(0.1, self._watch))
+        try:
+            pid = processes.fork(lambda: bridge.serve(self._listener, self._gateway, self._hold_s), keep=[self._listener.fileno()])
+        except OSError:  # the sandbox has all the processes it may have; the connection waits
+            self._rest()
+        else:
+            self._loop.child(pid).then(self._rest)
+
+    def _rest(self) -> None:
+        """Not at once, lest a bridge that cannot live takes all the time there is."""
+        self._loop.later(_DOOR_S, self._watch)
 
 
 def main(argv: list[str]) -> None:
