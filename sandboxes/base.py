@@ -60,7 +60,7 @@ class Step:
     """One command of a turn, run by the supervisor in a process group of its own.
 
     Clocks are seconds: `total_s` for the whole step, `silence_s` without any output (None: no such clock).
-    `files` (path → text) are written just before the step starts. `env` is added to the sandbox's plain
+    `files` (path → text) are written just before the step starts. `stdin`: keep standard input open for MESSAGE commands. `env` is added to the sandbox's plain
     environment. Everything the step leaves running is killed when it ends.
     """
 
@@ -71,6 +71,7 @@ class Step:
     cwd: str = WORKSPACE
     total_s: float = 3600.0
     silence_s: float | None = None
+    stdin: bool = False
 
 
 @dataclass(frozen=True)
