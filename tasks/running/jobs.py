@@ -112,7 +112,7 @@ def hand_turn(run_id: int, generation: int) -> None:
     """Hand a RUNNING run's turn to its sandbox again; a turn that has begun there does not begin twice."""
     run = Run.objects.select_related("task__repo").filter(pk=run_id, status=RunStatus.RUNNING, generation=generation).first()
     row = Sandbox.objects.filter(run=run_id, generation=generation).exclude(ref="").first()
-    turn = Turn.objects.filter(run=run_id, status=RunStatus.RUNNING, outcome=None).first()
+    turn = Turn.objects.filter(run=run_id, status=RunStatus.RUNNING, outcome__isnull=True).first()
     if run is None or row is None or turn is None:
         return
     try:
