@@ -172,7 +172,7 @@ def finish_turn(run_id: int, generation: int) -> None:
             error_class=outcome.error_class,
             stage=stage,
         )
-    _put_to_sleep(run_id, generation)
+    put_to_sleep(run_id, generation)
 
 
 def _judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunStatus, str, Outcome]:
@@ -198,7 +198,7 @@ def _judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunSta
     return (RunStatus.SUCCEEDED, "", outcome) if outcome.is_ok else (RunStatus.FAILED, Stage.AGENT, outcome)
 
 
-def _put_to_sleep(run_id: int, generation: int) -> None:
+def put_to_sleep(run_id: int, generation: int) -> None:
     """Pause the sandbox of a run that is over; when the next turn has been dispatched already, it needs it awake."""
     row = Sandbox.objects.filter(run=run_id, generation=generation, status=SandboxStatus.LIVE).exclude(run__status__in=ACTIVE).first()
     if row is None:

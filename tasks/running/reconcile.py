@@ -27,6 +27,7 @@ def reconcile() -> None:
         pk__in=Task.objects.filter(base_commit="", runs__status=RunStatus.QUEUED).values("repo"), mirrored_at=None
     ):
         operations.begin("mirror", f"repo:{repo.pk}")
+    sleep_again()
     destroy_unneeded()
     scheduler.dispatch()
 
@@ -66,6 +67,15 @@ def stop_again() -> None:
     late = Run.objects.filter(status=RunStatus.RUNNING, stop_requested_at__lt=Now() - timedelta(seconds=5)).exclude(stage=Stage.COLLECT)
     for run in late:
         nudge.enqueue_now(host_queue(run), "deliver_stop", run.pk, run.generation)
+
+
+def sleep_again() -> None:
+    """Sandboxes that are still awake though their run is over: the job died before it had put them to sleep."""
+    late = Now() - timedelta(seconds=5)
+    for run_id, generation, host in Sandbox.objects.filter(
+        status=SandboxStatus.LIVE, run__status__in=FINAL, run__finished_at__lt=late
+    ).values_list("run", "generation", "host"):
+        nudge.enqueue_now(f"host-{host}" if host else settings.QUEUE_RUNS, "put_to_sleep", run_id, generation)
 
 
 def destroy_unneeded() -> None:
