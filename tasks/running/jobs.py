@@ -76,7 +76,7 @@ def start_turn(run_id: int, generation: int) -> None:
             start_tries=0,
         )
         if is_mine:
-            Sandbox.objects.filter(pk=row.pk).update(ref=box.ref, status=SandboxStatus.LIVE, record=box.record)
+            Sandbox.objects.filter(pk=row.pk).update(ref=box.ref, status=SandboxStatus.LIVE, record=box.record, destroyed_at=None)
     if not is_mine:
         # Canceled, or taken over while this job was away. A takeover made a new generation, so a fresh sandbox is ours alone.
         if is_fresh:
@@ -293,8 +293,10 @@ async def _reap() -> None:
         installation, run_id, generation = info.key.split(":")
         if installation != backends.installation():
             continue
-        wanted = Sandbox.objects.filter(run=int(run_id), generation=int(generation))
-        if not await wanted.exclude(status__in=[SandboxStatus.LOST, SandboxStatus.DESTROYED]).aexists():
+        rows = Sandbox.objects.filter(run=int(run_id), generation=int(generation))
+        # Without a reference it is wanted only while a start is under way: else its start was canceled or taken over.
+        is_wanted = ~Q(ref="") | Q(run__status=RunStatus.STARTING, run__generation=int(generation))
+        if not await rows.filter(is_wanted).exclude(status__in=[SandboxStatus.LOST, SandboxStatus.DESTROYED]).aexists():
             box = await backend.connect(info.ref)
             await box.destroy()
-            await wanted.aupdate(status=SandboxStatus.DESTROYED, destroyed_at=Now())
+            await rows.aupdate(status=SandboxStatus.DESTROYED, destroyed_at=Now())
