@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from ._patch_git import words
 
@@ -28,8 +29,8 @@ class SavedIndex:
 
     @classmethod
     def read(cls, path: str) -> SavedIndex:
-        """OSError when there is no such file; a link is not followed and a pipe not waited for."""
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        """OSError when there is no such file."""
+        with open(path, "rb", opener=plainly) as file:
             return cls(file.read(), os.fstat(file.fileno()).st_mtime_ns)
 
     def write(self, path: str) -> None:
@@ -104,10 +105,13 @@ class PrivateIndex:
                 refused.update(dict.fromkeys(batch, f"not tried, as {_MOST_REFUSALS} others could not be stored"))
                 continue
             done = self._git.attempt("update-index", "-z", "--verbose", "--add", "--remove", "--replace", "--stdin", stdin=lines(batch))
-            if done.returncode < 0 and len(batch) > 1:  # a file cut short while it was read; which one, nobody says
-                middle = len(batch) // 2
-                batches += [batch[middle:], batch[:middle]]
-                continue
+            if done.returncode < 0:  # a file cut short while git had it mapped; which one, nobody says
+                with suppress(FileNotFoundError):
+                    os.unlink(self._path + ".lock")
+                if len(batch) > 1:
+                    middle = len(batch) // 2
+                    batches += [batch[middle:], batch[:middle]]
+                    continue
             stored, skipped, at = _progress(batch, done.stdout, done.stderr)
             is_first = not refused
             refused.update(dict.fromkeys(skipped, "invalid path"))
@@ -130,6 +134,11 @@ class PrivateIndex:
 
     def write_tree(self) -> str:
         return self._git.run("write-tree").decode().strip()
+
+
+def plainly(path: str | bytes, flags: int) -> int:
+    """An opener that follows no link at the end and waits for no pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def lines(paths: Iterable[bytes]) -> bytes:

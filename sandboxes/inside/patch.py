@@ -22,7 +22,7 @@ import threading
 from contextlib import contextmanager, suppress
 
 from ._patch_git import PATIENCE_S, SHA256_DIGITS, Git, GitError, IgnoreRules, environment, make_git_dir, words
-from ._patch_index import PrivateIndex, SavedIndex
+from ._patch_index import PrivateIndex, SavedIndex, plainly
 from ._patch_walk import Found, walk
 
 TYPE_CHECKING = False
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _ROOM = "patch-"
+_TRIES = 5
+_HEADER = 200  # bytes that a change costs in a patch besides its content and the names, roughly
 _DIFF = ("diff-tree", "-p", "--binary", "--full-index", "-M", "--no-ext-diff", "--no-textconv", "--no-color")
 _PREFIXES = ("--src-prefix=a/", "--dst-prefix=b/")
 
@@ -79,6 +81,11 @@ class PatchMaker:
 
     def checkpoint(self, out_fd: int) -> dict[str, Any]:
         """Like `final` while agents are alive; what changes or vanishes meanwhile is left for the next time."""
+        start = os.lseek(out_fd, 0, os.SEEK_CUR)
+        for _ in range(_TRIES - 1):
+            with suppress(GitError):  # a file cut short while git had it mapped kills git
+                return self._make(out_fd, is_alive=True)
+            os.lseek(out_fd, start, os.SEEK_SET)
         return self._make(out_fd, is_alive=True)
 
     def _make(self, out_fd: int, *, is_alive: bool) -> dict[str, Any]:
@@ -158,10 +165,10 @@ class PatchMaker:
         else:
             index.load_tree(self._base)
         tracked, submodules = index.entries()
+        with IgnoreRules(git) as rules:  # the walk first: it finds the pipes that git would wait for
+            found = walk(os.fsencode(self._workspace), tracked, submodules, rules.ask)
         if submodules:  # git would open their repositories
             index.skip(submodules)
-        with IgnoreRules(git) as rules:
-            found = walk(os.fsencode(self._workspace), tracked, submodules, rules.ask)
         self._name_obstacles(found, rules.refused, left_out)
         if known is None:
             index.refresh()
@@ -237,14 +244,15 @@ class PatchMaker:
 
     def _is_blob(self, path: bytes, size: int, oid: bytes) -> bool:
         """Whether the file's bytes, as they are, have this object id."""
-        try:
-            fd = os.open(self._full(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:  # a symbolic link, or gone meanwhile: git will see
-            return False
         digest = hashlib.new("sha256" if len(oid) == SHA256_DIGITS else "sha1", b"blob %d\0" % size)
-        with open(fd, "rb", buffering=0) as file:
-            for chunk in iter(lambda: file.read(_CHUNK), b""):
-                digest.update(chunk)
+        try:
+            with open(self._full(path), "rb", buffering=0, opener=plainly) as file:
+                rest = size + 1  # not one that grows for ever
+                while rest and (chunk := file.read(min(rest, _CHUNK))):
+                    digest.update(chunk)
+                    rest -= len(chunk)
+        except OSError:  # a symbolic link, or something else meanwhile: git will see
+            return False
         return digest.hexdigest().encode() == oid
 
     def _write(self, git: Git, base_tree: str, tree: str, out_fd: int) -> Optional[tuple[str, int]]:
@@ -278,7 +286,7 @@ class PatchMaker:
         return digest.hexdigest(), size
 
     def _shrink(self, git: Git, index: PrivateIndex, trees: tuple[str, str], budget: int, left_out: dict[bytes, tuple[int, str]]) -> None:
-        """Put the largest changes back, so that what the rest takes away and adds is at most `budget` bytes."""
+        """Put the largest changes back, so that what the rest takes away and adds is about `budget` bytes; 0 puts all back."""
         fields = git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", *trees).split(b"\0")[:-1]
         before: dict[bytes, tuple[bytes, bytes, bytes]] = {}
         oids: dict[bytes, list[bytes]] = {}
@@ -287,7 +295,7 @@ class PatchMaker:
             before[path] = (mode.lstrip(b"0") or b"0", old, path)
             oids[path] = [oid for oid in (old, new) if oid.strip(b"0")]
         sizes = iter(self._blob_sizes(git, [oid for both in oids.values() for oid in both]))
-        weights = {path: sum(next(sizes) for _ in both) for path, both in oids.items()}
+        weights = {path: sum(next(sizes) for _ in both) + 2 * len(path) + _HEADER for path, both in oids.items()}
         back = _excess(weights, budget)
         for path in back:
             left_out[path] = self._size(path), "total"

@@ -1,5 +1,7 @@
 """A base repository with everything in it, workspaces of it as sandboxes have them, and plain clones to compare with."""
 
+# ruff: noqa: E501 - scripts read better in one line
+
 from __future__ import annotations
 
 import os

@@ -1,5 +1,7 @@
 """What the agent does to git, to the workspace or to its home has no say in the patch, and starts nothing."""
 
+# ruff: noqa: E501 - scripts read better in one line
+
 from __future__ import annotations
 
 import os
@@ -7,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandboxes.inside._patch_lab import Bench, Lab, git, make
+from tests.sandboxes.inside._patch_lab import Bench, Lab, make
 
 WORK = "echo x >> README.md; echo new > new; rm run.sh; "
 TRAP = "printf '#!/bin/sh\\ntouch ~/sprung; cat\\n' > ~/trap; chmod 755 ~/trap; "
@@ -21,11 +23,12 @@ NO_SAY = {
     "index a pipe": "rm .git/index; mkfifo .git/index",
     "index older than everything": "touch -d 2001-01-01 .git/index",
     "assume unchanged": "git update-index --assume-unchanged README.md run.sh",
+    "everything untracked": "git rm -rfq --cached .; git commit -q -m gone",
     "skip worktree": "git update-index --skip-worktree README.md run.sh",
     "sparse checkout": "git sparse-checkout set --no-cone src 2>/dev/null || :; git show $BASE:README.md > README.md; echo x >> README.md; "
-    "git ls-tree -rz --name-only $BASE | while IFS= read -rd '' f; do [ \"$f\" = run.sh ] || [ -e \"$f\" ] || [ -L \"$f\" ] || [ \"$f\" = vendor/sub ] || "
-    "{ mkdir -p \"./$(dirname -- \"$f\")\"; case $(git ls-tree $BASE -- \":(literal)$f\") in 120000*) ln -s -- \"$(git cat-file blob \"$BASE:$f\")\" \"./$f\";; "
-    "*) git cat-file --filters \"$BASE:$f\" > \"./$f\";; esac; }; done",
+    'git ls-tree -rz --name-only $BASE | while IFS= read -rd \'\' f; do [ "$f" = run.sh ] || [ -e "$f" ] || [ -L "$f" ] || [ "$f" = vendor/sub ] || '
+    '{ mkdir -p "./$(dirname -- "$f")"; case $(git ls-tree $BASE -- ":(literal)$f") in 120000*) ln -s -- "$(git cat-file blob "$BASE:$f")" "./$f";; '
+    '*) git cat-file --filters "$BASE:$f" > "./$f";; esac; }; done',
     "git removed": "rm -rf .git",
     "git a file": "rm -rf .git; echo 'gitdir: /nonexistent' > .git",
     "git a link": "mv .git ~/moved; ln -s ~/moved .git",
@@ -34,7 +37,8 @@ NO_SAY = {
     "head a pipe": "rm .git/HEAD; mkfifo .git/HEAD",
     "objects removed": "rm -rf .git/objects",
     "fsmonitor": TRAP + "git config core.fsmonitor ~/trap; git status >/dev/null 2>&1; rm -f ~/sprung",
-    "hooks": TRAP + "git config core.hooksPath ~; cp ~/trap ~/post-index-change; mkdir -p .git/hooks; cp ~/trap .git/hooks/post-index-change",
+    "hooks": TRAP
+    + "git config core.hooksPath ~; cp ~/trap ~/post-index-change; mkdir -p .git/hooks; cp ~/trap .git/hooks/post-index-change",
     "work tree elsewhere": "git config core.worktree /tmp",
     "bare": "git config core.bare true",
     "filemode off": "git config core.fileMode false; git config core.symlinks false; git config core.ignoreCase true",
@@ -96,14 +100,19 @@ def test_forced_ignored_files_stay_out(bench: Bench) -> None:
 
 def test_filter_driver_of_the_agent_is_not_run_and_bytes_stay_raw(bench: Bench) -> None:
     maker = bench.maker()
-    bench.run(TRAP + "git config filter.lfs.clean ~/trap; git config filter.lfs.required true; git config filter.lfs.process ~/trap; echo raw > n.lfs")
+    bench.run(
+        TRAP
+        + "git config filter.lfs.clean ~/trap; git config filter.lfs.required true; git config filter.lfs.process ~/trap; echo raw > n.lfs"
+    )
     assert make(maker.final)[0]["tree"] == bench.plain("echo raw > n.lfs")
     assert not (bench.home / "sprung").exists()
 
 
 def test_pipe_in_place_of_a_tracked_file_is_a_deletion(bench: Bench) -> None:
     maker = bench.maker()
-    bench.run("rm README.md; mkfifo README.md; rm run.sh; python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"run.sh\")'; echo x > x")
+    bench.run(
+        "rm README.md; mkfifo README.md; rm run.sh; python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"run.sh\")'; echo x > x"
+    )
     told, patch = make(maker.final)
     assert told["tree"] == bench.plain("rm README.md run.sh; echo x > x") == bench.applied(patch)
 
@@ -124,7 +133,9 @@ def test_pipe_in_an_ignored_folder_is_nobodys_business(bench: Bench) -> None:
 
 def test_pipe_as_head_of_a_nested_repository_is_not_opened(bench: Bench) -> None:
     maker = bench.maker()
-    bench.run("mkdir n; git init -q n; rm n/.git/HEAD; mkfifo n/.git/HEAD; echo x > n/x; rm README.md; cp -r n README.md; rm -r vendor/sub; cp -r n vendor/sub")
+    bench.run(
+        "mkdir n; git init -q n; rm n/.git/HEAD; mkfifo n/.git/HEAD; echo x > n/x; rm README.md; cp -r n README.md; rm -r vendor/sub; cp -r n vendor/sub"
+    )
     assert make(maker.final)[0]["tree"] == bench.plain("mkdir n; echo x > n/x; rm README.md; cp -r n README.md")
 
 
@@ -149,7 +160,9 @@ def test_names_git_refuses_are_named_and_the_rest_is_stored(bench: Bench, script
 def test_encodings_that_do_not_fit_are_named_and_the_rest_is_stored(bench: Bench) -> None:
     maker = bench.maker()
     names = [f"n{number}.u16" for number in range(130)]
-    bench.run("for i in $(seq 0 129); do printf 'plain!' > n$i.u16; done; printf 'bad!' > a.u16; echo x > aa; echo z > z; iconv -t UTF-16 README.md > good.u16")
+    bench.run(
+        "for i in $(seq 0 129); do printf 'plain!' > n$i.u16; done; printf 'bad!' > a.u16; echo x > aa; echo z > z; iconv -t UTF-16 README.md > good.u16"
+    )
     told, patch = make(maker.final)
     named = {entry["path"]: entry["reason"] for entry in told["left_out"]}
     assert sorted(named) == sorted([*names, "a.u16", *({"good.u16"} & named.keys())])
@@ -168,14 +181,18 @@ def test_attributes_cannot_hide_text_from_the_reviewer(bench: Bench) -> None:
 
 
 def test_bytes_of_the_base_are_unchanged_whatever_the_attributes_say_of_them(tmp_path) -> None:
-    lab = Lab(tmp_path, "printf 'a\\r\\n' > a.bat; echo x > x; git add -A; echo '*.bat text' > .gitattributes; git add -A; git commit -q -m b")
+    lab = Lab(
+        tmp_path, "printf 'a\\r\\n' > a.bat; echo x > x; git add -A; echo '*.bat text' > .gitattributes; git add -A; git commit -q -m b"
+    )
     bench = lab.bench().checkout()
     for is_trusting in (True, False):
         assert make(bench.maker(is_trusting=is_trusting).final)[1] == b""
+    maker = bench.maker()
     bench.run("touch a.bat; echo y > y")
-    told, _ = make(bench.maker().final)
-    assert git(bench.workspace, "diff", "--name-only", lab.base_tree, told["tree"], GIT_ALTERNATE_OBJECT_DIRECTORIES="") == "" if told["tree"] == lab.base_tree else True
-    assert told["bytes"] < 250  # y alone
+    told, patch = make(maker.final)
+    assert b"diff --git a/y b/y" in patch
+    assert b"a.bat" not in patch
+    assert bench.applied(patch) == told["tree"]
 
 
 def test_changed_attributes_are_honoured_for_every_file(bench: Bench) -> None:
@@ -190,7 +207,11 @@ def test_changed_attributes_are_honoured_for_every_file(bench: Bench) -> None:
 def test_scratch_spoiled_by_the_agent_does_no_harm(bench: Bench) -> None:
     maker = bench.maker()
     bench.run(WORK)
-    spoiled: dict[str, Any] = {"folder": bench.scratch / "patch-left", "file": bench.scratch / "patch-file", "link": bench.scratch / "patch-link"}
+    spoiled: dict[str, Any] = {
+        "folder": bench.scratch / "patch-left",
+        "file": bench.scratch / "patch-file",
+        "link": bench.scratch / "patch-link",
+    }
     deep = spoiled["folder"]
     deep.mkdir()
     bench.run("d=.; for i in $(seq 1500); do d=$d/d; done; mkdir -p $d", cwd=deep)
