@@ -60,7 +60,8 @@ def finish(
     error_class: str = "",
     **more: Any,
 ) -> bool:
-    """End a run's turn for good or ill; the run goes back into the queue when another turn waits."""
+    """End a run's turn for good or ill; the run goes back into the queue when another turn waits, unless it was canceled:
+    then those who wait are dropped."""
     with transaction.atomic():
         if not move(
             run_id,
@@ -75,7 +76,7 @@ def finish(
             **more,
         ):
             return False
-        if to in FINAL and Turn.objects.filter(run=run_id, status=S.QUEUED).exists():
+        if to in FINAL and to != S.CANCELED and Turn.objects.filter(run=run_id, status=S.QUEUED).exists():
             requeue(run_id, source=[to])
         nudge.dispatch()
         return True
