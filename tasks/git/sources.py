@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from sandboxes.egress import is_public
 from tasks.errors import InvalidInput, RepoUnavailable, SourceRefused
 
 MAX_LENGTH = 2000
@@ -23,9 +24,6 @@ MAX_BRANCH_BYTES = 200  # a ref is a file name in places, and our own branches a
 Resolver = Callable[..., Sequence[Any]]  # socket.getaddrinfo, or what a test puts in its place
 
 _PRIVATE_NAMES = ("localhost", "localdomain", "local", "internal", "intranet", "lan", "home", "corp", "arpa")
-_AZURE_METADATA = ipaddress.ip_address("168.63.129.16")  # a public range, but only ever the cloud's own host
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
 _CREDENTIALS = (
     "The URL contains a user name or token. Remove it: tokens belong into your account's credentials, "
@@ -149,22 +147,10 @@ def _check_name(host: str) -> None:
             address = ipaddress.ip_address(host)
         except ValueError:
             raise SourceRefused(f"{host} is not a complete address. Write the host's name.") from None
-        if not is_public(address):
+        if not is_public(str(address)):
             raise SourceRefused(refused)
     elif "." not in host or last in _PRIVATE_NAMES:
         raise SourceRefused(refused)
-
-
-def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an address lies on the open internet, also when it is wrapped in an IPv6 one."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address in _NAT64:
-            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        if address.ipv4_mapped is not None:
-            return is_public(address.ipv4_mapped)
-        if address not in _GLOBAL_UNICAST or address.sixtofour is not None or address.teredo is not None:
-            return False
-    return address.is_global and not address.is_multicast and not address.is_reserved and address != _AZURE_METADATA
 
 
 def check_host(source: Source, *, resolver: Resolver = socket.getaddrinfo) -> list[str]:
@@ -180,7 +166,7 @@ def check_host(source: Source, *, resolver: Resolver = socket.getaddrinfo) -> li
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     if not addresses:
         raise RepoUnavailable(f"The host {source.host} has no address. Check the URL, or try again later.")
-    if not source.is_private_host and not all(is_public(ipaddress.ip_address(a)) for a in addresses):
+    if not source.is_private_host and not all(map(is_public, addresses)):
         raise SourceRefused(f"{source.host} resolves to a private or local address. An operator can allow it with ALLOW_PRIVATE_HOSTS.")
     return addresses
 
