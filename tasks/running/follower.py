@@ -29,6 +29,7 @@ from tasks.models import Variable
 from tasks.running import backends, events, nudge
 from tasks.running.journal import Reader
 from tasks.running.redact import Redactor
+from tasks.running.worker import IDLE_OPTION
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class Follower:
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         params = connection.get_connection_params()
         wanted = {key: value for key, value in params.items() if key not in ("cursor_factory", "context", "prepare_threshold")}
+        wanted["options"] = f"{wanted.get('options', '')} {IDLE_OPTION}".strip()
         return await psycopg.AsyncConnection.connect(**wanted, autocommit=True)
 
     # --- which runs -------------------------------------------------------------------------------------------------

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 from rq import SimpleWorker
+
+
+IDLE_OPTION = "-c idle_in_transaction_session_timeout=10s"
+"""For libpq: a process that freezes in the middle of a transaction must not hold its locks against those that take over."""
 
 
 class Worker(SimpleWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        options = connection.settings_dict["OPTIONS"]
+        options["options"] = f"{options.get('options', '')} {IDLE_OPTION}".strip()
         super().__init__(*args, **kwargs | {"worker_ttl": 20, "job_monitoring_interval": 5, "maintenance_interval": 15})
 
     def perform_job(self, *args: Any, **kwargs: Any) -> bool:
