@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -23,6 +25,8 @@ from tasks.running import backends, events, lifecycle, nudge, operations, patche
 from tasks.running.redact import Redactor
 
 logger = logging.getLogger(__name__)
+
+_SLEEP = 0x61636F73 << 32  # with a run's number: an advisory lock on its sandbox's sleep
 
 
 def dispatch() -> None:
@@ -61,8 +65,12 @@ def start_turn(run_id: int, generation: int) -> None:
     is_fresh = not row.ref
     restored = patches.newest(run)
     try:
-        box = asyncio.run(_provision(run, row, restored))
+        with _alone(run_id) if row.ref else nullcontext():
+            box = asyncio.run(_provision(run, row, restored))
     except SandboxError as error:
+        if row.ref and isinstance(error, SandboxGone) and generation < reconcile.MOST_GENERATIONS:
+            _start_elsewhere(run, row, _held(generation, owner))
+            return
         lifecycle.finish(run_id, source=[RunStatus.STARTING], to=RunStatus.ERRORED, fence=_held(generation, owner), error=str(error))
         return
     with transaction.atomic():
@@ -89,10 +97,30 @@ def _held(generation: int, owner: str) -> Q:
     return Q(generation=generation, lease_owner=owner, stop_requested_at=None)
 
 
+def _start_elsewhere(run: Run, row: Sandbox, fence: Q) -> None:
+    """The sandbox that was kept for this turn is gone: a new one is made, and brought to the newest patch."""
+    if lifecycle.requeue(run.pk, source=[RunStatus.STARTING], fence=fence, generation=row.generation + 1, queued_at=run.queued_at):
+        Sandbox.objects.filter(pk=row.pk).exclude(status=SandboxStatus.DESTROYED).update(status=SandboxStatus.LOST)
+        nudge.dispatch()
+
+
+@contextmanager
+def _alone(run_id: int) -> Iterator[None]:
+    """Alone in waking a run's sandbox up or putting it to sleep: who sleeps one after the other has woken it would end its turn."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [_SLEEP + run_id])
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [_SLEEP + run_id])
+
+
 async def _provision(run: Run, row: Sandbox, restored: Patch | None) -> Box:
     backend = backends.backend(row.backend)
     if row.ref:
         box = await backend.connect(row.ref)
+        # Said before it is so: if the start comes to nothing, reconcile puts it to sleep again.
+        await Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.PAUSED).aupdate(status=SandboxStatus.LIVE)
         await box.resume()
     else:
         box = await backend.create(backends.key(run.pk, row.generation), backends.spec(run))
@@ -200,15 +228,16 @@ def _judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunSta
 
 def put_to_sleep(run_id: int, generation: int) -> None:
     """Pause the sandbox of a run that is over; when the next turn has been dispatched already, it needs it awake."""
-    row = Sandbox.objects.filter(run=run_id, generation=generation, status=SandboxStatus.LIVE).exclude(run__status__in=ACTIVE).first()
-    if row is None:
-        return
-    try:
-        asyncio.run(_pause(row))
-    except SandboxGone:
-        Sandbox.objects.filter(pk=row.pk).update(status=SandboxStatus.LOST)
-    else:
-        Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.LIVE).update(status=SandboxStatus.PAUSED)
+    with _alone(run_id):
+        row = Sandbox.objects.filter(run=run_id, generation=generation, status=SandboxStatus.LIVE).exclude(run__status__in=ACTIVE).first()
+        if row is None:
+            return
+        try:
+            asyncio.run(_pause(row))
+        except SandboxGone:
+            Sandbox.objects.filter(pk=row.pk).update(status=SandboxStatus.LOST)
+        else:
+            Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.LIVE).update(status=SandboxStatus.PAUSED)
 
 
 async def _pause(row: Sandbox) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from django.db import close_old_connections, connection
 from rq import SimpleWorker
 
-
 IDLE_OPTION = "-c idle_in_transaction_session_timeout=10s"
 """For libpq: a process that freezes in the middle of a transaction must not hold its locks against those that take over."""
 
