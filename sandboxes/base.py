@@ -60,8 +60,9 @@ class Step:
     """One command of a turn, run by the supervisor in a process group of its own.
 
     Clocks are seconds: `total_s` for the whole step, `silence_s` without any output (None: no such clock).
-    `files` (path → text) are written just before the step starts. `stdin`: keep standard input open for MESSAGE commands. `env` is added to the sandbox's plain
-    environment. Everything the step leaves running is killed when it ends.
+    `files` (path → text) are written just before the step starts. `env` is added to the sandbox's plain
+    environment. `stdin` keeps standard input open for MESSAGE commands; without it there is none.
+    Everything the step leaves running is killed when it ends.
     """
 
     name: str
@@ -162,7 +163,7 @@ class Sandbox(ABC):
         """The file's bytes; FileMissing when there is none."""
 
     @abstractmethod
-    async def run(self, argv: Sequence[str], *, timeout: float) -> Completed:
+    async def run(self, argv: Sequence[str], *, timeout: float) -> Completed:  # noqa: ASYNC109 - it ends the command, not us
         """A short, bounded command; not a turn, not journaled. Output over 16 MiB each is cut."""
 
     @abstractmethod
