@@ -1,0 +1,112 @@
+"""Where a job can be caught: locks in the database that hold it at an exact place, without a hook in its code."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from tests.spine.product import Product, wait_for
+
+
+@dataclass
+class Caught:
+    """A job that is held: its run and the process of its worker."""
+
+    run_id: int
+    worker: int
+
+
+@contextlib.contextmanager
+def locked(product: Product, statement: str, *values: Any) -> Iterator[psycopg.Connection[Any]]:
+    """A transaction that has what `statement` locks, until the block's end."""
+    with product.connect() as connection, connection.transaction():
+        connection.execute(statement, values)
+        yield connection
+
+
+def _starting(product: Product, script: str) -> Caught:
+    (run_id,) = product.submit(script)
+    worker = wait_for(lambda: product.worker_at(f"start_turn({run_id}, 1)"), "start_turn at work")
+    return Caught(run_id, worker)
+
+
+@contextlib.contextmanager
+def before_create(product: Product, script: str) -> Iterator[Caught]:
+    """It has the lease and wants to write the sandbox's row."""
+    with locked(product, "LOCK TABLE tasks_sandbox IN SHARE MODE"):
+        caught = _starting(product, script)
+        wait_for(lambda: product.blocked('INSERT INTO "tasks_sandbox"'), "start_turn at the sandbox's row")
+        yield caught
+
+
+@contextlib.contextmanager
+def in_create(product: Product, script: str) -> Iterator[Caught]:
+    """The sandbox's folder has just appeared."""
+    with before_create(product, script) as caught:
+        pass
+    wait_for(lambda: product.ref(caught.run_id) in product.folders(), "the sandbox's folder", pause=0.001)
+    yield caught
+
+
+@contextlib.contextmanager
+def before_commit(product: Product, script: str) -> Iterator[Caught]:
+    """The sandbox runs, and the compare-and-set of its run is under way."""
+    with contextlib.ExitStack() as stack:
+        with before_create(product, script) as caught:
+            stack.enter_context(locked(product, "SELECT 1 FROM tasks_run WHERE id = %s FOR NO KEY UPDATE", caught.run_id))
+        wait_for(lambda: product.blocked('UPDATE "tasks_run"'), "start_turn at the compare-and-set")
+        yield caught
+
+
+@contextlib.contextmanager
+def before_hand_over(product: Product, script: str) -> Iterator[Caught]:
+    """The run is RUNNING, and its supervisor has not been told of the turn."""
+    with locked(product, "LOCK TABLE tasks_variable IN ACCESS EXCLUSIVE MODE"):
+        caught = _starting(product, script)
+        wait_for(lambda: product.blocked('"tasks_variable"."id"'), "start_turn at the turn's spec")
+        assert product.run(caught.run_id)["status"] == "running"
+        yield caught
+
+
+STARTS: dict[str, Callable[[Product, str], contextlib.AbstractContextManager[Caught]]] = {
+    "before create": before_create,
+    "in create": in_create,
+    "before commit": before_commit,
+    "before hand-over": before_hand_over,
+}
+
+
+@contextlib.contextmanager
+def before_patch(product: Product, script: str) -> Iterator[Caught]:
+    """finish_turn has fetched the patch and wants to store it."""
+    with locked(product, "LOCK TABLE tasks_patch IN SHARE MODE"):
+        (run_id,) = product.submit(script)
+        worker = wait_for(lambda: product.worker_at(f"finish_turn({run_id}, 1)"), "finish_turn at work")
+        wait_for(lambda: product.blocked('INSERT INTO "tasks_patch"'), "finish_turn at the patch")
+        yield Caught(run_id, worker)
+
+
+@contextlib.contextmanager
+def in_patch(product: Product, script: str) -> Iterator[Caught]:
+    """finish_turn is in the middle of storing the patch."""
+    with contextlib.ExitStack() as stack:
+        with before_patch(product, script) as caught:
+            stack.enter_context(locked(product, "SELECT 1 FROM tasks_run WHERE id = %s FOR NO KEY UPDATE", caught.run_id))
+        wait_for(lambda: product.blocked("UPDATE tasks_run SET next_seq"), "finish_turn at the patch's event")
+        yield caught
+
+
+@contextlib.contextmanager
+def in_pause(product: Product, script: str) -> Iterator[Caught]:
+    """The run is over, and its sandbox is being put to sleep."""
+    with before_patch(product, script) as caught:
+        pass
+    wait_for(lambda: product.run(caught.run_id)["status"] == "succeeded", "the end", pause=0.001)
+    yield caught
+
+
+ENDS = {"before patch": before_patch, "in patch": in_patch, "in pause": in_pause}

@@ -1,0 +1,64 @@
+"""The servers behind it may be emptied or die: rows are the truth, so every run ends well and its log is exact."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psycopg
+
+from asynccode.processes import pids_in
+from asynccode.servers import Postgres, Valkey
+from tests.spine.product import Product, chatty, wait_for
+
+
+def test_an_emptied_valkey_loses_nothing(product: Product) -> None:
+    runs = product.submit(product.witness.call("flushed") + chatty(30, 3, 0.1), attempts=8)
+    for status in ("starting", "running", "succeeded"):
+        wait_for(lambda: product.rows("SELECT 1 FROM tasks_run WHERE status = %s AND id = ANY(%s)", status, runs), status)  # noqa: B023
+        product.valkey.flushall()
+    for run in runs:
+        assert product.settled(run, 90)["status"] == "succeeded"
+        assert product.faults(run) == []
+    assert product.witness.count("flushed") == len(runs)
+    product.is_clean()
+
+
+def postmaster(product: Product) -> int:
+    return int((product.data / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+def test_a_killed_database_comes_back_and_no_line_is_lost(product: Product) -> None:
+    runs = product.submit(product.witness.call("killed") + chatty(40, 10, 0.1), attempts=3)
+    for _ in range(2):
+        wait_for(lambda: any("round" in product.text(run) for run in runs), "the first lines")
+        pid = postmaster(product)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: pid not in pids_in(product.data / "postgres", Postgres.programs), "its end")  # noqa: B023
+        wait_for(lambda: is_up(product), "the database", 60)
+    for run in runs:
+        assert product.settled(run, 90)["status"] == "succeeded"
+        assert product.faults(run) == []
+    assert product.witness.count("killed") == 3
+    product.is_clean()
+
+
+def test_a_database_that_stops_at_once_and_a_killed_valkey_cost_nothing(product: Product) -> None:
+    runs = product.submit(product.witness.call("stopped") + chatty(40, 10, 0.1), attempts=3)
+    wait_for(lambda: any(product.run(run)["status"] == "running" for run in runs), "a running one")
+    os.kill(postmaster(product), signal.SIGQUIT)  # pg_ctl restart -m immediate
+    for pid in pids_in(product.data / "valkey", Valkey.programs):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: is_up(product), "the database", 60)
+    for run in runs:
+        assert product.settled(run, 90)["status"] == "succeeded"
+        assert product.faults(run) == []
+    assert product.witness.count("stopped") == 3
+    product.is_clean()
+
+
+def is_up(product: Product) -> bool:
+    try:
+        return product.rows("SELECT 1 AS one") == [{"one": 1}]
+    except psycopg.OperationalError:
+        return False
