@@ -26,6 +26,7 @@ from tasks.running.redact import Redactor
 
 logger = logging.getLogger(__name__)
 
+_DESTROY_S = 60.0
 _SLEEP = 0x61636F73 << 32  # with a run's number: an advisory lock on its sandbox's sleep
 
 
@@ -326,6 +327,10 @@ async def _reap() -> None:
         # Without a reference it is wanted only while a start is under way: else its start was canceled or taken over.
         is_wanted = ~Q(ref="") | Q(run__status=RunStatus.STARTING, run__generation=int(generation))
         if not await rows.filter(is_wanted).exclude(status__in=[SandboxStatus.LOST, SandboxStatus.DESTROYED]).aexists():
-            box = await backend.connect(info.ref)
-            await box.destroy()
+            try:
+                async with asyncio.timeout(_DESTROY_S):  # a frozen process of ours may hold the sandbox's lock
+                    await (await backend.connect(info.ref)).destroy()
+            except (TimeoutError, SandboxError) as error:
+                logger.warning("%s was not destroyed (%s); trying again in a minute.", info.ref, error or "it is locked")
+                continue
             await rows.aupdate(status=SandboxStatus.DESTROYED, destroyed_at=Now())
