@@ -103,7 +103,9 @@ async def test_one_who_comes_back_with_the_last_seq_misses_nothing_and_sees_noth
 async def test_what_is_written_while_one_connects_is_not_lost(run: Run, alice: User, write: Write) -> None:
     for round_ in range(5):
         first = 10 * round_ + 1
-        writing = sync_to_async(lambda first=first: [events.append(run.pk, EventKind.LOG, {"text": f"line {n}\n"}) for n in range(first, first + 10)])
+        writing = sync_to_async(
+            lambda first=first: [events.append(run.pk, EventKind.LOG, {"text": f"line {n}\n"}) for n in range(first, first + 10)]
+        )
         socket, _ = await dial(alice, f"/ws/runs/{run.pk}/?after={10 * round_}")
         await writing()
         assert await read(socket, first + 9) == list(range(first, first + 10))

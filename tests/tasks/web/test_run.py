@@ -92,9 +92,7 @@ def test_odd_addresses_show_the_newest_page(as_alice: Client, make_run: Callable
 @pytest.mark.usefixtures("closed_connections")
 async def test_the_raw_log_is_streamed_as_json_lines(alice: User, make_run: Callable[..., Run]) -> None:
     run = await sync_to_async(make_run)()
-    await Event.objects.abulk_create(
-        Event(run=run, seq=seq, kind="log", data={"text": f"é{seq}\n"}) for seq in range(1, 1203)
-    )
+    await Event.objects.abulk_create(Event(run=run, seq=seq, kind="log", data={"text": f"é{seq}\n"}) for seq in range(1, 1203))
     client = AsyncClient()
     await client.aforce_login(alice)
     response = await client.get(f"/runs/{run.pk}/events.jsonl")

@@ -95,7 +95,9 @@ def test_odd_events_are_shown_all_the_same(kind: str, data: dict[str, object]) -
 
 
 def test_a_patch_has_its_lines_told_apart() -> None:
-    patch = b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n--- <old>\n+new\n same\n\\ No newline at end of file\ndiff --git a/y b/y\n"
+    patch = (
+        b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n--- <old>\n+new\n same\n\\ No newline at end of file\ndiff --git a/y b/y\n"
+    )
     html = shown.patch_html(patch)
     assert '<span class="file">diff --git a/x b/x\n</span>' in html
     assert '<span class="quiet">--- a/x\n</span>' in html

@@ -1,0 +1,165 @@
+"""The whole way through the browser: sign in, submit, watch, see the patch; and that it works without scripts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+pytestmark = pytest.mark.browser
+Product = Any  # tests/browser/conftest.py
+SLOW_MS = 30_000
+
+
+def submit(page: Page, product: Product, name: str, script: str, *, attempts: int = 1) -> None:
+    """Submit a shell task by the composer; ends on the task's page."""
+    page.goto("/")
+    page.get_by_label("Prompt").fill(script)
+    page.locator(".picker summary").click()
+    page.locator("[name=source]").fill(str(product.repo(name)))
+    page.keyboard.press("Escape")
+    page.get_by_label("Attempts of Shell script").fill(str(attempts))
+    page.get_by_label("Prompt").press("Control+Enter")
+    page.wait_for_url(re.compile(r"/tasks/\d+/$"), timeout=SLOW_MS)
+
+
+def open_run(page: Page) -> None:
+    page.get_by_role("link", name="Open run").first.click()
+    page.wait_for_url(re.compile(r"/runs/\d+/$"))
+
+
+def test_a_link_signs_in_once(browser: Browser, live_product: Product) -> None:
+    link = live_product.login_link()
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(link)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="What should the agents do?")).to_be_visible()
+        page.get_by_label("Account").click()
+        page.get_by_role("button", name="Sign out").click()
+        page.goto(link)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text("This link does not work any more")).to_be_visible()
+
+
+def test_a_shell_task_from_the_prompt_to_the_patch(page: Page, live_product: Product) -> None:
+    script = "sed -i s/Hello/Goodbye/ greeting.txt\necho started\nsleep 600\necho ended"
+    submit(page, live_product, "whole-way", script)
+    expect(page.locator(".card").get_by_text("Agent at work")).to_be_visible(timeout=SLOW_MS)
+    open_run(page)
+    log = page.get_by_role("log")
+    output = log.locator("[data-stream=stdout]")
+    expect(output.last).to_have_text("started", timeout=SLOW_MS)
+
+    page.evaluate("window.isSamePage = true")  # what follows is seen without loading the page anew
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Canceled", timeout=SLOW_MS)
+    expect(page.get_by_role("table", name="Changed files")).to_contain_text("greeting.txt")
+    expect(page.locator(".patch")).to_contain_text("+Goodbye")
+    assert page.evaluate("window.isSamePage")
+
+    page.get_by_label("Follow-up").fill("echo '<b>again</b>' > more.txt; echo '<b>ended</b>'")
+    page.get_by_label("Follow-up").press("Control+Enter")
+    expect(output.last).to_have_text("<b>ended</b>", timeout=SLOW_MS)
+    expect(page.locator("#status")).to_contain_text("Succeeded", timeout=SLOW_MS)
+    expect(page.get_by_role("table", name="Changed files")).to_contain_text("more.txt")
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Patch").click()
+    patch = download.value.path().read_bytes()
+    assert b"+Goodbye\n" in patch
+    assert b"+<b>again</b>\n" in patch
+
+
+def test_the_home_page_follows_by_itself(page: Page, live_product: Product) -> None:
+    submit(page, live_product, "home", "sleep 4", attempts=2)
+    page.goto("/")
+    row = page.locator(".row").first
+    expect(row.locator("[data-status=running]").first).to_be_attached(timeout=SLOW_MS)
+    expect(row.locator("[data-status=succeeded]")).to_have_count(2, timeout=SLOW_MS)
+
+
+def test_a_long_log_is_read_upwards_without_a_gap(page: Page, live_product: Product) -> None:
+    # Lines on both streams in turn, so that each becomes an event of its own.
+    submit(page, live_product, "long-log", "for i in $(seq 900); do echo out-$i-; echo err-$i- >&2; done")
+    expect(page.locator(".card")).to_contain_text("Succeeded", timeout=SLOW_MS)
+    open_run(page)
+    log = page.get_by_role("log")
+    expect(log).to_contain_text("out-900-")
+    while (older := log.get_by_role("link", name="Older events")).count():
+        first = log.locator(".sheet").first.get_attribute("data-first")
+        older.click()
+        expect(log.locator(".sheet").first).not_to_have_attribute("data-first", first or "")
+    for stream, word in (("stdout", "out"), ("stderr", "err")):
+        text = "".join(log.locator(f"[data-stream={stream}]").all_text_contents())
+        assert [int(number) for number in re.findall(rf"{word}-(\d+)-", text)] == list(range(1, 901))
+
+
+def test_a_reader_who_scrolled_up_is_not_moved(page: Page, live_product: Product) -> None:
+    submit(page, live_product, "scroll", "seq 200; for i in $(seq 20); do sleep 0.3; echo tick $i; done")
+    open_run(page)
+    log = page.get_by_role("log")
+    expect(log).to_contain_text("tick 1", timeout=SLOW_MS)
+    jump = page.get_by_role("link", name="Jump to latest")
+    expect(jump).to_be_hidden()
+    log.evaluate("element => { element.scrollTop = 50; }")
+    expect(jump).to_be_visible()
+    expect(log).to_contain_text("tick 10", timeout=SLOW_MS)
+    assert log.evaluate("element => element.scrollTop") == 50
+    jump.click()
+    expect(jump).to_be_hidden()
+    expect(log).to_contain_text("tick 20", timeout=SLOW_MS)
+    assert log.evaluate("element => element.scrollHeight - element.scrollTop - element.clientHeight") < 2
+
+
+def test_a_question_is_asked_before_something_is_lost(page: Page, live_product: Product) -> None:
+    submit(page, live_product, "archive", "true")
+    page.get_by_role("link", name="Archive…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("link", name="Keep it").click()
+    expect(dialog).to_be_hidden()
+    page.get_by_role("link", name="Archive…").click()
+    dialog.get_by_role("button", name="Archive").click()
+    page.wait_for_url("/")
+
+
+def test_everything_but_liveness_works_without_scripts(browser: Browser, signed_in: Any, live_product: Product) -> None:
+    with browser.new_context(storage_state=signed_in, base_url=live_product.url, java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto("/")
+        page.get_by_label("Prompt").fill("echo hi > new.txt")
+        page.locator(".picker summary").click()
+        page.locator("[name=source]").fill(str(live_product.repo("no-scripts")))
+        page.get_by_role("button", name="Start").click()
+        page.wait_for_url(re.compile(r"/tasks/\d+/$"), timeout=SLOW_MS)
+        task = page.url
+        for _ in range(100):
+            page.reload()
+            if page.get_by_text("Succeeded", exact=True).count():
+                break
+            page.wait_for_timeout(200)  # there is nothing on such a page to wait for
+        open_run(page)
+        expect(page.locator(".patch")).to_contain_text("+hi")
+        page.get_by_role("button", name="Retry").click()
+        expect(page.locator("#status")).to_contain_text("attempt 2")
+        page.goto(task)
+        page.get_by_role("link", name="Archive…").click()
+        page.get_by_role("button", name="Archive").click()
+        page.wait_for_url("/")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_a_phone(browser: Browser, signed_in: Any, live_product: Product, scheme: Any) -> None:
+    with browser.new_context(
+        storage_state=signed_in, base_url=live_product.url, color_scheme=scheme, viewport={"width": 390, "height": 844}
+    ) as context:
+        page = context.new_page()
+        submit(page, live_product, f"phone-{scheme}", "echo " + 200 * "long")
+        task = page.url
+        open_run(page)
+        for address in ("/", task, page.url, page.url + "#work", "/repos/"):
+            page.goto(address)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, address
