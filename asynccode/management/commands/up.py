@@ -13,7 +13,7 @@ from django.db import connection
 
 from asynccode import startup
 from asynccode.embedded import Embedded, EmbeddedError
-from asynccode.host import MANAGE, Host
+from asynccode.host import Host
 from asynccode.supervise import Log, end_leftovers
 from sandboxes.errors import SandboxUnavailable
 
@@ -52,7 +52,7 @@ class Command(BaseCommand):
         with startup.signals_as_exceptions(), startup.listen(host, port, is_any_fine=command is not None) as listener:
             embedded.start()
             try:
-                if strays := end_leftovers(settings.DATA / "services", marker=MANAGE):
+                if strays := end_leftovers(settings.DATA / "services", marker="manage.py"):
                     log.line("up", f"ended {strays} processes that a killed start had left behind")
                 startup.check_sandbox()
                 startup.check_services()

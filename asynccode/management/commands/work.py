@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from argparse import ArgumentParser
@@ -12,9 +13,13 @@ from django.core.management.base import BaseCommand
 from django.db import connections
 from django_rq import get_queue
 from rq import worker_pool
+from rq.exceptions import StopRequested
 
 from asynccode.processes import die_with_parent
 from tasks.running.worker import Worker
+
+logger = logging.getLogger(__name__)
+_STOP_S = 8  # less than the supervisor gives us
 
 
 class Command(BaseCommand):
@@ -33,24 +38,36 @@ class Command(BaseCommand):
 
 
 class Pool(worker_pool.WorkerPool):
-    """RQ's pool, whose workers end with it when it is killed, and also when they are told to while they still start."""
+    """RQ's pool, made sure to end: when told so in the middle of its start, without Redis, and when it is killed."""
 
     def get_worker_process(self, name: str, burst: bool, **options: Any) -> Any:
-        arguments = (die_with_parent(signal.SIGTERM), name, self._queue_names)
-        return worker_pool.ForkProcess(target=_run_worker, args=arguments)
+        return worker_pool.ForkProcess(target=_run_worker, args=(die_with_parent(signal.SIGKILL), name, self._queue_names))
 
     def start_workers(self, *args: Any, **kwargs: Any) -> None:
         self._install_signal_handlers()  # RQ does so only after this
         super().start_workers(*args, **kwargs)
 
+    def start_worker(self, *args: Any, **kwargs: Any) -> None:
+        if self.status != self.Status.STOPPED:
+            super().start_worker(*args, **kwargs)
+
+    def request_stop(self, *args: Any) -> None:
+        super().request_stop(*args)
+        signal.alarm(_STOP_S)  # ends us, and that the workers: one that cannot reach Redis does not hear the word to stop
+
 
 def _run_worker(arrange: Callable[[], None], name: str, queues: list[str]) -> None:
-    # Until the worker listens to the pool's word to stop, it is a KeyboardInterrupt; its threads must not outlive that.
+    # The pool's handlers are not for us. Until the worker has its own, the word to stop is a KeyboardInterrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     arrange()
+    code = 0
     try:
         found = [get_queue(queue) for queue in queues]
         Worker(found, name=name, connection=found[0].connection).work(logging_level="WARNING")
-    except KeyboardInterrupt:
-        os._exit(0)
+    except (KeyboardInterrupt, StopRequested):
+        pass
+    except Exception:
+        logger.exception("a worker failed")
+        code = 1
+    os._exit(code)  # threads that it left must not keep it alive
