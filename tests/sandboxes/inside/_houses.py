@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -31,16 +32,14 @@ def until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> Any:
         time.sleep(0.005)
 
 
-def processes_with(text: str) -> list[int]:
-    """The live processes whose command line holds `text`."""
+def processes_with(text: str, *, has_place: bool = False) -> list[int]:
+    """The live processes whose command line, or working folder if it `has_place`, holds `text`."""
     found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                if text.encode() in Path("/proc", name, "cmdline").read_bytes():
-                    found.append(int(name))
-            except OSError:
-                continue
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            shown = os.readlink(process / "cwd") if has_place else (process / "cmdline").read_bytes().decode(errors="replace")
+            if text in shown:
+                found.append(int(process.name))
     return found
 
 
@@ -196,8 +195,9 @@ class House:
         for client in self._clients:
             client.sock.close()
         self._clients = []
-        for pid in processes_with(str(self.folder)):
-            os.kill(pid, signal.SIGKILL)
+        for pid in {*processes_with(str(self.folder)), *processes_with(str(self.folder), has_place=True)}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:

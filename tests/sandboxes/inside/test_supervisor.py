@@ -21,6 +21,7 @@ def test_a_turn_is_new_only_once(house: House) -> None:
     house.turn("until [ -e go ]; do sleep 0.01; done; echo ran")
     assert house.turn("echo again") == {"ok": True, "is_new": False}
     house.wait_step()
+    assert (house.state / "turn-1-1.lock").exists()
     (house.workspace / "go").touch()
     house.end()
     assert house.turn("echo again") == {"ok": True, "is_new": False}
