@@ -26,7 +26,7 @@ class Log:
         self._width = width
         self._colors: dict[str, int] = {}
         self._is_read = True
-        self._is_colored = stream.isatty() and "NO_COLOR" not in os.environ
+        self._is_colored = stream.isatty()
 
     def line(self, name: str, text: str) -> None:
         prefix = f"{name:<{self._width}}|"
