@@ -7,6 +7,7 @@ import os
 import signal
 from argparse import ArgumentParser
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -40,11 +41,11 @@ class Command(BaseCommand):
 class Pool(worker_pool.WorkerPool):
     """RQ's pool, made sure to end: when told so in the middle of its start, without Redis, and when it is killed."""
 
-    def get_worker_process(self, name: str, burst: bool, **options: Any) -> Any:
+    def get_worker_process(self, name: str, burst: bool, _sleep: float = 0, logging_level: str = "") -> BaseProcess:
         return worker_pool.ForkProcess(target=_run_worker, args=(die_with_parent(signal.SIGKILL), name, self._queue_names))
 
     def start_workers(self, *args: Any, **kwargs: Any) -> None:
-        self._install_signal_handlers()  # RQ does so only after this
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]  # RQ does so only after this
         super().start_workers(*args, **kwargs)
 
     def start_worker(self, *args: Any, **kwargs: Any) -> None:
@@ -52,7 +53,7 @@ class Pool(worker_pool.WorkerPool):
             super().start_worker(*args, **kwargs)
 
     def request_stop(self, *args: Any) -> None:
-        super().request_stop(*args)
+        super().request_stop(*args)  # type: ignore[no-untyped-call]
         signal.alarm(_STOP_S)  # ends us, and that the workers: one that cannot reach Redis does not hear the word to stop
 
 
