@@ -24,7 +24,7 @@ Journal: one JSON object a line, appended with a single write, UTF-8, never long
                      "signal": null, "seconds": 1.2}
     {"n": 7, "t": …, "kind": "beat", "turn": 1}                                     every 10 s, also between turns
     {"n": 8, "t": …, "kind": "patch", "turn": 1, "patch": "checkpoint", "sha256": "…", "bytes": 10,
-                     "left_out": [{"path": "big.bin", "bytes": 11000000, "reason": "size"}]}
+                     "left_out": [{"path": "big.bin", "bytes": 11000000, "reason": "size"}]}   a last path "…" sums up the rest
     {"n": 9, "t": …, "kind": "end", "turn": 1, "step": "agent", "reason": "exit", "code": 0, "signal": null,
                      "seconds": 1.4, "has_patch": true, "error": null}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from .processes import Call, describe
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .patch import PatchMaker
 
 _KEPT_TURNS = 2
+_LEFT_OUT_MAX = 512 * 1024  # bytes of JSON; a journal record has room for twice that
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
@@ -34,7 +36,7 @@ class Patches:
     def __init__(self, loop: Loop, *, workspace: str, mirror: str, home: str, scratch: str) -> None:
         self._loop, self._workspace, self._mirror, self._scratch = loop, workspace, mirror, scratch
         self._places = (home, workspace)
-        self._makers: dict[tuple[str, int, int], PatchMaker] = {}
+        self._makers: dict[str, PatchMaker] = {}
         self._kept: dict[tuple[int, str], Patch] = {}
 
     def trust(self, spec: Mapping[str, Any]) -> None:
@@ -58,20 +60,29 @@ class Patches:
         self._kept[turn, kind] = patch
 
     def start(self, spec: Mapping[str, Any], how: str, seconds: float) -> Making:
-        """Make a patch in a child; `how` names the maker's method, `final` or `checkpoint`."""
-        return Making(self._loop, self._maker(spec), how, self._file(), seconds)
+        """Make a patch in a child; `how` names the maker's method, `final` or `checkpoint`. PatchError when not even
+        that can be done."""
+        maker = self._maker(spec)
+        maker.max_file_bytes, maker.max_patch_bytes = spec["max_file_bytes"], spec["max_patch_bytes"]
+        try:
+            os.makedirs(self._scratch, 0o700, exist_ok=True)  # a step may have tidied up
+            fd = self._file()
+        except OSError as error:
+            raise PatchError(f"{describe(error)}.") from error
+        return Making(self._loop, maker, how, fd, seconds)
 
     def _maker(self, spec: Mapping[str, Any]) -> PatchMaker:
-        key = (spec["checkout"]["base"], spec["max_file_bytes"], spec["max_patch_bytes"])
-        if key not in self._makers:
+        """One for each base commit, for good: it knows the checkout."""
+        base: str = spec["checkout"]["base"]
+        if base not in self._makers:
             from .patch import PatchMaker
 
             mirror = os.path.join(self._mirror, "objects")
             objects = mirror if os.path.isdir(mirror) else os.path.join(self._workspace, ".git", "objects")
-            scratch = os.path.join(self._scratch, f"maker-{len(self._makers)}")
-            os.makedirs(scratch, 0o700, exist_ok=True)
-            self._makers[key] = PatchMaker(self._workspace, scratch, [objects], *key)
-        return self._makers[key]
+            self._makers[base] = PatchMaker(
+                self._workspace, self._scratch, [objects], base, spec["max_file_bytes"], spec["max_patch_bytes"]
+            )
+        return self._makers[base]
 
     def _file(self) -> int:
         """A new file without a name: on the sandbox's disk, where that can be done without ever giving it a name."""
@@ -95,7 +106,7 @@ class Making:
         self._seconds = seconds
         self._is_late = False
         is_advisory = how == "checkpoint"
-        self._call = Call(loop, lambda: getattr(maker, how)(fd), keep=[fd], nice=10 if is_advisory else 0)
+        self._call = Call(loop, lambda: bounded(getattr(maker, how)(fd)), keep=[fd], nice=10 if is_advisory else 0)
         self._timer: Timer = loop.later(seconds, self._late)
 
     def kill(self) -> None:
@@ -115,3 +126,15 @@ class Making:
     def _late(self) -> None:
         self._is_late = True
         self.kill()
+
+
+def bounded(told: dict[str, Any]) -> dict[str, Any]:
+    """The same, with a last entry for all the paths that would make `left_out` too long for the journal."""
+    room, left_out = _LEFT_OUT_MAX, told["left_out"]
+    for count, entry in enumerate(left_out):
+        room -= len(json.dumps(entry)) + 1
+        if room < 0:
+            more = left_out[count:]
+            rest = {"path": "…", "bytes": sum(each["bytes"] for each in more), "reason": f"and {len(more)} more"}
+            return {**told, "left_out": [*left_out[:count], rest]}
+    return told

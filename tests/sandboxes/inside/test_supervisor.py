@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sandboxes.inside.patches import bounded
 from tests.sandboxes.inside._houses import PYTHON, House, processes_with, until
 
 STOPPED = "The sandbox stopped before the turn was over."
@@ -154,9 +156,31 @@ def test_nothing_can_change_the_workspace_while_the_final_patch_is_made(each_hou
 
 def test_a_patch_that_cannot_be_made_is_an_error_with_a_sentence(house: House) -> None:
     house.run("true")
-    end = house.run("mv ../scratch ../gone", turn=2)
+    end = house.run("rm -r ../scratch; touch ../scratch", turn=2)
     assert (end["reason"], end["has_patch"], end["code"]) == ("error", False, 0)
     assert end["error"].startswith("The patch could not be made: ")
+
+
+def test_a_step_that_empties_our_private_folder_does_not_cost_the_patch(house: House) -> None:
+    assert house.run("echo x > file; rm -rf ../scratch")["has_patch"]
+    assert b"+x" in house.patch()
+
+
+def test_the_limits_of_a_patch_are_those_of_its_turn(house: House) -> None:
+    script = "head -c 2000 /dev/zero > large"
+    house.run(script, max_file_bytes=1000)
+    assert house.records("patch")[-1]["left_out"] == [{"path": "large", "bytes": 2000, "reason": "size"}]
+    house.run(script, turn=2, max_file_bytes=3000)
+    assert house.records("patch")[-1]["left_out"] == []
+
+
+def test_more_left_out_files_than_the_journal_holds_are_summed_up() -> None:
+    entry = {"path": "p" * 1000, "bytes": 10, "reason": "size"}
+    told = bounded({"sha256": "", "left_out": [entry] * 2000})
+    *listed, last = told["left_out"]
+    assert len(json.dumps(told)) < 600_000
+    assert last == {"path": "…", "bytes": 10 * (2000 - len(listed)), "reason": f"and {2000 - len(listed)} more"}
+    assert bounded({"left_out": [entry]}) == {"left_out": [entry]}
 
 
 def test_patches_of_the_last_two_turns_are_kept(house: House) -> None:
