@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _NO_BRANCH = re.compile(r"""^[-/]|[/.]$|//|\.\.|@\{|(^|/)\.|\.lock(/|$)|[\x00-\x20\x7f~^:?*\[\\]|^@?$|^HEAD$""")
 
+_WORKERS = 2  # from a hundred files on git then writes in parallel, several times faster
+
 _CONFIG = """\
 [core]
 \trepositoryformatversion = {version}
@@ -46,7 +48,7 @@ def checkout(workspace: str, mirror: str, spec: Mapping[str, Any], say: Callable
     base, branch, patch = spec["base"], spec["branch"], spec.get("patch")
     if not _COMMIT.fullmatch(base):
         raise RuntimeError(f"{base!r} is not a full commit id.")
-    for name in filter(None, (branch, spec.get("base_branch"))):
+    for name in (branch, spec.get("base_branch") or branch):
         if _NO_BRANCH.search(name):
             raise RuntimeError(f"{name!r} is not a branch name.")
     _empty(workspace)
@@ -100,7 +102,7 @@ def _quoted(value: str) -> str:
 
 def _read_tree(git: Git, base: str) -> None:
     try:
-        git.run("read-tree", "-m", "-u", base)
+        git.run("-c", f"checkout.workers={_WORKERS}", "read-tree", "-m", "-u", base)
     except GitError as error:
         if git.attempt("cat-file", "-e", base + "^{commit}").returncode != 0:
             raise RuntimeError(f"The base commit {base} is not in the repository any more; its branch may have been rewritten.") from error
