@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -29,6 +30,13 @@ class Product:
     url: str
     repos: Path
     env: dict[str, str]
+    pid: int
+
+    def kill_web_server(self) -> None:
+        """kill -9; the process manager starts another."""
+        for process in psutil.Process(self.pid).children(recursive=True):
+            if "daphne" in process.cmdline():
+                process.kill()
 
     def login_link(self) -> str:
         """A fresh one; each works once."""
@@ -60,7 +68,7 @@ def live_product() -> Iterator[Product]:
     with log.open("w") as stderr:
         process = subprocess.Popen([*MANAGE, "up", "--port", "0"], env=env, stderr=stderr, start_new_session=True)
     try:
-        yield Product(_url(process, log), folder / "repos", env)
+        yield Product(_url(process, log), folder / "repos", env, process.pid)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(STOP_S)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 pytestmark = pytest.mark.browser
 Product = Any  # tests/browser/conftest.py
@@ -112,6 +112,21 @@ def test_a_reader_who_scrolled_up_is_not_moved(page: Page, live_product: Product
     expect(jump).to_be_hidden()
     expect(log).to_contain_text("tick 20", timeout=SLOW_MS)
     assert log.evaluate("element => element.scrollHeight - element.scrollTop - element.clientHeight") < 2
+
+
+def test_a_page_goes_on_where_it_was_when_the_web_server_died(context: BrowserContext, live_product: Product) -> None:
+    page = context.new_page()
+    submit(page, live_product, "restart", "for i in $(seq 80); do echo tick-$i-; sleep 0.1; done")
+    open_run(page)
+    log = page.get_by_role("log")
+    expect(log).to_contain_text("tick-5-", timeout=SLOW_MS)
+    page.evaluate("window.isSamePage = true")
+    live_product.kill_web_server()
+    expect(log).to_contain_text("tick-80-", timeout=SLOW_MS)
+    expect(page.locator("#status")).to_contain_text("Succeeded", timeout=SLOW_MS)
+    text = "".join(log.locator("[data-stream=stdout]").all_text_contents())
+    assert [int(number) for number in re.findall(r"tick-(\d+)-", text)] == list(range(1, 81))
+    assert page.evaluate("window.isSamePage")
 
 
 def test_a_question_is_asked_before_something_is_lost(page: Page, live_product: Product) -> None:
