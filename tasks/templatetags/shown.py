@@ -30,6 +30,12 @@ def name(text: object) -> SafeString:
 
 
 @register.filter
+def bare(text: object) -> str:
+    """Such text where no markup can be: a window's title."""
+    return shown.bare(str(text))
+
+
+@register.filter
 def duration(seconds: float | None) -> str:
     return shown.duration(seconds)
 

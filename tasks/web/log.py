@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from django.db.models import QuerySet
 
@@ -17,12 +18,19 @@ MOST_CHARACTERS = 400_000
 class LogPage:
     """Events `first` to `last`, without a gap; of an empty page `last` is the seq it was asked to begin after."""
 
+    run_id: int
     pieces: list[Shown]
     first: int
     last: int
-    has_older: bool
-    has_newer: bool
     has_status: bool
+
+    @cached_property
+    def has_older(self) -> bool:
+        return self.first > 1 and Event.objects.filter(run=self.run_id, seq__lt=self.first).exists()
+
+    @cached_property
+    def has_newer(self) -> bool:
+        return Event.objects.filter(run=self.run_id, seq__gt=self.last).exists()
 
 
 def newest(run: Run) -> LogPage:
@@ -62,10 +70,9 @@ def _page(run: Run, events: list[Event], last: int) -> LogPage:
     prompts = dict(Turn.objects.filter(pk__in={event.turn_id for event in events if event.turn_id}).values_list("pk", "prompt"))
     last = events[-1].seq if events else last
     return LogPage(
+        run_id=run.pk,
         pieces=[piece for event in events for piece in show(event, prompts)],
         first=events[0].seq if events else last + 1,
         last=last,
-        has_older=bool(events) and Event.objects.filter(run=run, seq__lt=events[0].seq).exists(),
-        has_newer=Event.objects.filter(run=run, seq__gt=last).exists(),
         has_status=any(event.kind == EventKind.STATUS for event in events),
     )

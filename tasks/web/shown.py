@@ -44,6 +44,11 @@ def name_html(text: str) -> SafeString:
     return mark_safe(re.sub(r"[\n\t]", _mark, text_html(text)))  # noqa: S308 (as above)
 
 
+def bare(text: str) -> str:
+    """Text without what hides, for places that take no markup (a window's title). Still to be escaped."""
+    return _HIDDEN.sub("", text)
+
+
 def log_html(text: str) -> SafeString:
     """Output of programs as a terminal would leave it, without colours: overwritten parts of lines are dropped."""
     plain = _TERMINAL.sub("", text.replace("\r\n", "\n"))

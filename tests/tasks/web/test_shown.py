@@ -25,6 +25,10 @@ def test_what_cannot_be_seen_is_marked(character: str) -> None:
     assert 'class="mark"' in html
 
 
+def test_a_windows_title_is_without_them() -> None:
+    assert shown.bare("a\u202e<b>") == "a<b>"
+
+
 def test_joiners_of_emoji_and_scripts_stay() -> None:
     assert shown.text_html("👩\u200d💻 می\u200cخواهم") == "👩\u200d💻 می\u200cخواهم"
 
