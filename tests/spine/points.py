@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
-from tests.spine.product import Product, wait_for
+from tests.spine.product import HOST, Product, wait_for
 
 
 @dataclass
@@ -26,6 +27,16 @@ def locked(product: Product, statement: str, *values: Any) -> Iterator[psycopg.C
     with product.connect() as connection, connection.transaction():
         connection.execute(statement, values)
         yield connection
+
+
+@contextlib.contextmanager
+def held(product: Product) -> Iterator[None]:
+    """Nothing is started meanwhile, as while the host stops."""
+    number = zlib.crc32(HOST.encode()) - 2**31
+    with product.connect() as connection:
+        connection.execute("SELECT pg_advisory_lock(%s, %s)", [0x61636F68, number])
+        yield
+    product.enqueue("dispatch")
 
 
 def _starting(product: Product, script: str) -> Caught:

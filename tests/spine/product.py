@@ -168,9 +168,9 @@ class Product:
         assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}\n{self.tail()}"
         return done
 
-    def submit(self, script: str, *, attempts: int = 1) -> list[int]:
+    def submit(self, script: str, *, attempts: int = 1, repo: Path | None = None) -> list[int]:
         """Queue runs of the shell agent; their ids."""
-        words = ["submit", "--repo", str(self.repo), "--agent", "shell", "--attempts", str(attempts), "--prompt", script, "--json"]
+        words = ["submit", "--repo", str(repo or self.repo), "--agent", "shell", "--attempts", str(attempts), "--prompt", script, "--json"]
         return [run["id"] for run in json.loads(self.manage(*words).stdout)["runs"]]
 
     @contextlib.contextmanager
@@ -275,6 +275,11 @@ class Product:
                     if status == b"started" and call in said.decode() and (pid := valkey.hget(b"rq:worker:" + name, "pid")):
                         return int(pid)
         return None
+
+    def is_idle(self, worker: int) -> bool:
+        with contextlib.closing(self.valkey) as valkey:
+            told = (valkey.hmget(key, "pid", "state") for key in valkey.smembers("rq:workers"))
+            return [str(worker).encode(), b"idle"] in list(told)
 
     def blocked(self, words: str) -> bool:
         """Whether a statement with these words waits for a lock."""
