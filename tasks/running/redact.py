@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 MARK = "•••"
@@ -44,25 +44,3 @@ class Redactor:
     def found_in(self, content: bytes) -> list[str]:
         """Names of the secrets whose values stand in `content`."""
         return sorted({name for spelling, name in self._names.items() if spelling.encode() in content})
-
-
-class RedactedStream:
-    """Redacts text that comes in chunks: what may be the beginning of a secret is held back until the next chunk."""
-
-    def __init__(self, redactor: Redactor, held: str = "") -> None:
-        self._redactor = redactor
-        self.held = held
-
-    def feed(self, chunk: str) -> str:
-        text = self._redactor.text(self.held + chunk)
-        cut = len(text) - self._beginning(text)
-        self.held = text[cut:]
-        return text[:cut]
-
-    def flush(self) -> str:
-        text, self.held = self._redactor.text(self.held), ""
-        return text
-
-    def _beginning(self, text: str) -> int:
-        spellings: Iterable[str] = self._redactor._names
-        return max((n for s in spellings for n in range(1, min(len(s), len(text) + 1)) if text.endswith(s[:n])), default=0)
