@@ -89,6 +89,12 @@ class PatchMaker:
         return self._make(out_fd, is_alive=True)
 
     def _make(self, out_fd: int, *, is_alive: bool) -> dict[str, Any]:
+        try:
+            return self._made(out_fd, is_alive=is_alive)
+        except OSError as error:
+            raise RuntimeError(f"The patch could not be written: {error.strerror} ({error.filename or 'its file'}).") from error
+
+    def _made(self, out_fd: int, *, is_alive: bool) -> dict[str, Any]:
         with self._fresh() as git:
             index = PrivateIndex(git)
             base_tree = self._base_tree(git)
@@ -198,7 +204,7 @@ class PatchMaker:
 
     def _name_obstacles(self, found: Found, refused: Iterable[bytes], left_out: dict[bytes, tuple[int, str]]) -> None:
         for path in found.closed:
-            left_out[path + b"/"] = 0, "unreadable"
+            left_out[(path or b".") + b"/"] = 0, "unreadable"
         for path in found.forbidden:
             left_out[path] = self._size(path), "git: invalid path"
         for path in found.blocked:

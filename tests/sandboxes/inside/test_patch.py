@@ -214,6 +214,13 @@ def test_missing_base_is_a_sentence(bench: Bench) -> None:
         make(bad.final)
 
 
+def test_full_disk_is_a_sentence(bench: Bench) -> None:
+    bench.run("echo x > x")
+    with open("/dev/full", "wb") as full, pytest.raises(RuntimeError, match=r"^The patch could not be written: .* \(its file\)\.$"):
+        bench.maker().final(full.fileno())
+    assert list(bench.scratch.iterdir()) == []
+
+
 def test_sha256_repositories_work(tmp_path) -> None:
     lab = Lab(tmp_path, "echo a > a; printf 'x\\r\\n' > b; git add -A; git commit -q -m b", "--object-format=sha256")
     bench = lab.bench().checkout()
