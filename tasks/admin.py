@@ -46,7 +46,7 @@ class TaskAdmin(ReadOnly):
 
 @admin.register(Run)
 class RunAdmin(ReadOnly):
-    list_display = ["id", "task", "label", "status", "stage", "generation", "queued_at", "started_at", "finished_at", "error"]
+    list_display = ["id", "status", "stage", "label", "task", "generation", "queued_at", "started_at", "finished_at", "error"]
     list_filter = ["status", "stage", "agent", "backend"]
     list_select_related = ["task"]
     search_fields = ["task__title", "error"]

@@ -71,11 +71,13 @@
   };
 
   // What a part says with [data-poll=SECONDS] inside changes without anybody telling: a place in a queue, a percentage.
-  const polls = new WeakMap();
-  const poll = (element) => {
-    clearTimeout(polls.get(element));
-    const asked = element.querySelector("[data-poll]");
-    if (asked) polls.set(element, setTimeout(refresher(element), 1000 * Number(asked.dataset.poll)));
+  const poller = (element, refresh) => {
+    let timer;
+    return () => {
+      clearTimeout(timer);
+      const asked = element.querySelector("[data-poll]");
+      if (asked) timer = setTimeout(refresh, 1000 * Number(asked.dataset.poll));
+    };
   };
 
   // Say what has changed to those who cannot see it.
@@ -86,9 +88,10 @@
   };
 
   for (const element of document.querySelectorAll("[hx-trigger=news]")) {
-    poll(element);
-    element.addEventListener("htmx:afterSwap", () => { poll(element); announce(); });
-    if (element.dataset.live) connect(() => element.dataset.live, refresher(element));
+    const refresh = refresher(element), poll = poller(element, refresh);
+    poll();
+    element.addEventListener("htmx:afterSwap", () => { poll(); announce(); });
+    if (element.dataset.live) connect(() => element.dataset.live, refresh);
   }
 
   window.asynccode = { ...window.asynccode, connect, refresher };

@@ -23,7 +23,8 @@ def _task(request: Request, pk: int) -> Task:
 def task(request: Request, pk: int) -> HttpResponse:
     found = _task(request, pk)
     template = "tasks/task.html#cards" if request.htmx else "tasks/task.html"
-    context = {"task": found, "cards": cards_of(list(found.runs.order_by("pk"))), "operation": None}
+    cards = cards_of(list(found.runs.order_by("pk")))
+    context = {"task": found, "cards": cards, "active": sum(card.can_stop for card in cards), "operation": None}
     if not found.base_commit:
         context["operation"] = services.mirror_operation(found.repo)
     return render(request, template, context)
