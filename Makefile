@@ -42,8 +42,8 @@ bench: setup ## what the figures in the documents come from
 security: setup-dev ## try to break out of a sandbox; prints what was tried and refused
 	@$(PY) -m tests.security
 
-requirements: setup-dev ## pin and hash the requirements anew
+requirements: setup-dev ## pin and hash the requirements (ARGS=--upgrade: the newest that fit)
 	@for name in requirements requirements-dev; do \
-	  CUSTOM_COMPILE_COMMAND="make requirements" $(PY) -m piptools compile --quiet --upgrade --allow-unsafe --generate-hashes --strip-extras \
-	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file=$$name.txt $$name.in; \
+	  CUSTOM_COMPILE_COMMAND="make requirements" $(PY) -m piptools compile --quiet --allow-unsafe --generate-hashes --strip-extras \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file=$$name.txt $(ARGS) $$name.in; \
 	done
