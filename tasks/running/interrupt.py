@@ -10,8 +10,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db.models import QuerySet
 
-from sandboxes.base import Command, CommandName
-from sandboxes.errors import FileMissing, SandboxError
+from sandboxes.errors import FileMissing, SandboxError, SandboxGone
 from tasks.models import PatchKind, RunStatus, Sandbox, SandboxStatus, Turn
 from tasks.running import backends, patches, scheduler
 from tasks.running.jobs import redactor
@@ -52,11 +51,12 @@ async def _shut_down_one(row: Sandbox) -> None:
         return
     try:
         box = await backends.backend(row.backend).connect(row.ref)
-        await box.tell(Command(CommandName.CHECKPOINT))
-        fetched = await box.patch(turn.number, PatchKind.CHECKPOINT)
-        await sync_to_async(patches.store)(turn, PatchKind.CHECKPOINT, fetched, await sync_to_async(redactor)(turn.run))
-        await box.tell(Command(CommandName.SHUTDOWN))
-    except FileMissing:
-        await box.tell(Command(CommandName.SHUTDOWN))  # it was still checking out: there is nothing to keep
+        await box.pause()
     except SandboxError as error:
         logger.warning("Run %s: its sandbox did not stop in order (%s).", row.run_id, error)
+        return
+    try:
+        fetched = await box.patch(turn.number, PatchKind.CHECKPOINT)
+    except (FileMissing, SandboxGone):
+        return  # it was still checking out: there is nothing to keep
+    await sync_to_async(patches.store)(turn, PatchKind.CHECKPOINT, fetched, await sync_to_async(redactor)(turn.run))
