@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 
-from tests.spine.product import Product, chatty, wait_for
+import pytest
+
+from tests.spine import broken
+from tests.spine.points import locked
+from tests.spine.product import Product, chatty, freeze, wait_for, wake
+
+
+@contextlib.contextmanager
+def second_follower(product: Product) -> Iterator[subprocess.Popen[bytes]]:
+    """Another follower of the same sandboxes and rows, that another lock file lets in."""
+    folder = product.folder / "second"
+    folder.mkdir(exist_ok=True)
+    for name in ("sandboxes", "runtime"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(product.data / name)
+    sockets = product.data / "sockets"
+    environment = product.environment | {
+        "ASYNCCODE_DATA": str(folder),
+        "DATABASE_URL": f"postgres://asynccode@/asynccode?host={sockets}/postgres",
+        "REDIS_URL": f"unix://{sockets}/valkey/valkey.sock",
+    }
+    argv = [sys.executable, str(product.source / "manage.py"), "follow"]
+    with product.log.open("ab") as log, subprocess.Popen(argv, env=environment, stdout=log, stderr=log, cwd=product.source) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def leases(product: Product, run: int) -> str:
+    return str(product.run(run)["lease_owner"])
 
 
 def test_killed_again_and_again_it_loses_and_doubles_nothing(product: Product) -> None:
@@ -20,3 +54,63 @@ def test_killed_again_and_again_it_loses_and_doubles_nothing(product: Product) -
 
     assert [product.faults(run) for run in runs] == [[], [], []]
     assert [product.text(run).count("\n") for run in runs] == [2100] * 3
+
+
+def contended(product: Product, rounds: int) -> list[str]:
+    """What is wrong with the events of a run that two followers took from one another."""
+    (run,) = product.submit(chatty(rounds, 10))
+    wait_for(lambda: product.text(run), "its first lines")
+    with second_follower(product):
+        owners = {leases(product, run)}
+
+        def changes() -> int:
+            owners.add(leases(product, run))
+            return len(owners - {""}) >= 2
+
+        wait_for(changes, "both of them at it")
+        assert product.ended(run, 90)["status"] == "succeeded"
+    return product.faults(run)
+
+
+def test_two_at_once_never_double_an_event(product: Product) -> None:
+    assert contended(product, 80) == []
+
+
+@pytest.mark.long
+def test_without_lease_and_offset_two_at_once_would(make_broken: Callable[..., Product]) -> None:
+    assert contended(make_broken(broken.NO_FOLLOW_FENCE), 300) != []
+
+
+def test_frozen_and_woken_after_another_took_over_it_stores_nothing_twice(product: Product) -> None:
+    (run,) = product.submit(chatty(60, 10))
+    wait_for(lambda: product.text(run), "its first lines")
+    first = product.service("follow")
+    freeze(first)
+    try:
+        owner, said = leases(product, run), len(product.text(run))
+        with second_follower(product):
+            wait_for(lambda: leases(product, run) != owner and len(product.text(run)) > said, "the other one at work")
+            wake(first)
+            assert product.ended(run, 90)["status"] == "succeeded"
+    finally:
+        wake(first)
+    assert product.faults(run) == []
+
+
+@pytest.mark.long
+def test_frozen_in_the_middle_of_its_transaction_it_gives_way(product: Product) -> None:
+    (run,) = product.submit(chatty(60, 10))
+    wait_for(lambda: product.text(run), "its first lines")
+    first = product.service("follow")
+    try:
+        with locked(product, "SELECT 1 FROM tasks_run WHERE id = %s FOR UPDATE", run):
+            wait_for(lambda: product.blocked("ORDER BY r.id FOR UPDATE"), "the follower at its transaction")
+            freeze(first)
+        owner = leases(product, run)
+        with second_follower(product):
+            wait_for(lambda: leases(product, run) != owner, "the other one at work", 40)
+            wake(first)
+            assert product.ended(run, 90)["status"] == "succeeded"
+    finally:
+        wake(first)
+    assert product.faults(run) == []
