@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -50,12 +51,14 @@ def data_folder() -> Path:
     return Path(text("XDG_DATA_HOME", str(Path.home() / ".local/share"))) / "asynccode"
 
 
-def database(url: str) -> dict[str, object]:
-    """Django's settings for postgres://user:password@host:port/name?option=value."""
+def database(url: str, *, pool: int = 0) -> dict[str, object]:
+    """Django's settings for postgres://user:password@host:port/name?option=value, with a pool of at most `pool` connections."""
     parts = urlsplit(url)
     if parts.scheme not in ("postgres", "postgresql"):
         raise ImproperlyConfigured("DATABASE_URL must start with postgres:// (asynccode needs PostgreSQL).")
-    options = dict(parse_qsl(parts.query))
+    options: dict[str, Any] = dict(parse_qsl(parts.query))
+    if pool:
+        options["pool"] = {"min_size": 1, "max_size": pool, "timeout": 20}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -72,7 +75,7 @@ def kept_secret(data: Path, name: str) -> str:
     path = data / "keys" / name
     if not path.exists():
         if not data.exists():
-            data.mkdir(parents=True, mode=0o711)
+            data.mkdir(parents=True, mode=0o711, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         draft = path.with_name(f"{name}.{os.getpid()}.{secrets.token_hex(4)}")
         draft.touch(mode=0o600)

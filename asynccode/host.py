@@ -55,7 +55,7 @@ def services(listener: socket.socket) -> list[Service]:
         Service(
             name,
             [sys.executable, *argv],
-            env=environment(),
+            env=environment() | ({"DATABASE_POOL": os.environ.get("DATABASE_POOL", "16")} if name == "web" else {}),
             cwd=settings.BASE_DIR,
             pass_fds=(listener.fileno(),) if name == "web" else (),
         )

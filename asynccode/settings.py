@@ -7,7 +7,7 @@ import hashlib
 import os
 import socket
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from csp.constants import NONE, SELF
 
@@ -29,8 +29,8 @@ if len(str(SOCKETS)) > 80:
 
 IS_DATABASE_EMBEDDED = not env.text("DATABASE_URL")
 IS_REDIS_EMBEDDED = not env.text("REDIS_URL")
-DATABASE_URL = env.text("DATABASE_URL", f"postgres://asynccode@/asynccode?host={SOCKETS}/postgres")
-REDIS_URL = env.text("REDIS_URL", f"unix://{SOCKETS}/valkey/valkey.sock")
+DATABASE_URL = env.text("DATABASE_URL", f"postgres://asynccode@/asynccode?host={quote(str(SOCKETS))}/postgres")
+REDIS_URL = env.text("REDIS_URL", f"unix://{quote(str(SOCKETS))}/valkey/valkey.sock")
 
 # --- Django -----------------------------------------------------------------------------------------------------
 DEBUG = env.flag("DEBUG")
@@ -44,7 +44,6 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 IS_HTTPS = PUBLIC_URL.startswith("https://")
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -90,7 +89,9 @@ TEMPLATES = [
         },
     }
 ]
-DATABASES = {"default": {**env.database(DATABASE_URL), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}}
+# The web server answers each request in a thread of its own, so connections that were kept a thread would pile up:
+# it gets a pool (its start sets the variable); workers keep the one they have; commands connect once.
+DATABASES = {"default": env.database(DATABASE_URL, pool=env.number("DATABASE_POOL", 0))}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"}}
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}}

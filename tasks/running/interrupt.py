@@ -24,8 +24,8 @@ def interrupt_host(*, within_s: float = 60.0) -> int:
     """Checkpoint and stop the local sandboxes of this host whose turns are at work; their turns end `interrupted`.
 
     Starts that have not begun go back into the queue. Gives how many turns were interrupted; returns when all have
-    ended (workers and follower must be running), or when the time is up. Nothing starts on this host until the
-    database connection of the caller is closed.
+    ended (workers and follower must be running), or when the time is up. Nothing starts on this host while this
+    process lives.
     """
     scheduler.hold(settings.HOST_NAME)
     deadline = time.monotonic() + within_s

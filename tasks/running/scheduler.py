@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 
 from tasks.models import RunStatus, Sandbox, SandboxStatus, Stage
@@ -30,6 +31,9 @@ WITH active AS (
 """
 
 
+_kept: list[BaseDatabaseWrapper] = []
+
+
 def _host_number(host: str) -> int:
     return zlib.crc32(host.encode()) - 2**31
 
@@ -42,8 +46,10 @@ def is_held(host: str) -> bool:
 
 
 def hold(host: str) -> None:
-    """Let nothing start on `host` for as long as this database connection lives."""
-    with connection.cursor() as cursor:
+    """Let nothing start on `host` for as long as this process lives."""
+    kept = connection.copy()  # the caller's own may be closed with its thread
+    _kept.append(kept)
+    with kept.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s, %s)", [_HOLDING, _host_number(host)])
 
 

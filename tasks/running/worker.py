@@ -13,6 +13,7 @@ IDLE_OPTION = "-c idle_in_transaction_session_timeout=10s"
 
 class Worker(SimpleWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        connection.settings_dict |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
         options = connection.settings_dict["OPTIONS"]
         options["options"] = f"{options.get('options', '')} {IDLE_OPTION}".strip()
         super().__init__(*args, **kwargs | {"worker_ttl": 20, "job_monitoring_interval": 5, "maintenance_interval": 15})
