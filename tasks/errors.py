@@ -1,7 +1,5 @@
 """What a person asked for and cannot have. Every message is a sentence they can act on; `code` is for programs."""
 
-# ruff: noqa: N818  (they say what is the case; none of them is called an error where it is shown)
-
 from __future__ import annotations
 
 
