@@ -1,4 +1,4 @@
-"""One real product a module; a module's ENVIRONMENT is added to the product's."""
+"""Real products; a module's ENVIRONMENT is added to that of the one it gets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,27 @@ from tests.spine import broken
 from tests.spine.product import Product
 
 
+@pytest.fixture(scope="session")
+def products() -> Iterator[Callable[..., Product]]:
+    """Running products by what their environment has besides; a start costs seconds, so modules share them."""
+    made: dict[frozenset[tuple[str, str]], Product] = {}
+    with ExitStack() as stack:
+
+        def find(environment: dict[str, str]) -> Product:
+            key = frozenset(environment.items())
+            if key not in made:
+                made[key] = Product(**environment)
+                stack.callback(made[key].close)
+            if not made[key].is_up:
+                made[key].start()
+            return made[key]
+
+        yield find
+
+
 @pytest.fixture(scope="module")
-def product(request: pytest.FixtureRequest) -> Iterator[Product]:
-    product = Product(**getattr(request.module, "ENVIRONMENT", {}))
-    try:
-        product.start()
-        yield product
-    finally:
-        product.close()
+def product(request: pytest.FixtureRequest, products: Callable[..., Product]) -> Product:
+    return products(getattr(request.module, "ENVIRONMENT", {}))
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from psycopg.rows import dict_row
 
 SOURCE = Path(__file__).resolve().parents[2]
 HOST = "spine"
+BRISK = {"CHECKPOINT_S": "1", "AGENT_SILENCE_S": "3"}  # the environment of a product whose clocks tick faster
 FINAL = ("succeeded", "failed", "errored", "canceled", "interrupted")
 GIT = ["git", "-c", "user.name=alice", "-c", "user.email=alice@example.org", "-c", "init.defaultBranch=main", "-c", "safe.directory=*"]
 T = TypeVar("T")
@@ -92,6 +93,7 @@ class Product:
             "LOCAL_REPO_ROOTS": str(self.folder),
             "ALLOW_PRIVATE_HOSTS": f"127.0.0.1:{self.witness.port}",
             "START_LEASE_S": "5",
+            "WORKERS": "6",  # some of them are going to freeze
             "DJANGO_SETTINGS_MODULE": "asynccode.settings",
             **environment,
         }
@@ -120,6 +122,10 @@ class Product:
             self.manage("submit", "--repo", str(self.repo), "--agent", "shell", "--prompt", "true", "--wait")
             self.do("UPDATE tasks_repo SET network_hosts = %s", json.dumps([f"127.0.0.1:{self.witness.port}"]))
 
+    @property
+    def is_up(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
@@ -131,7 +137,7 @@ class Product:
     def close(self) -> None:
         """End all that runs for this data folder, be it frozen or gone wild, and delete it."""
         try:
-            if self.process is not None and self.process.poll() is None:
+            if self.is_up:
                 for pid in self.pids():
                     send([pid], signal.SIGCONT)
                 self.signal(signal.SIGTERM)
@@ -275,6 +281,19 @@ class Product:
                     if status == b"started" and call in said.decode() and (pid := valkey.hget(b"rq:worker:" + name, "pid")):
                         return int(pid)
         return None
+
+    def renew_workers(self) -> None:
+        """Kill the workers and wait for new ones: those whose Valkey was emptied are not listed there any more."""
+        old = self.workers()
+        send(old, signal.SIGKILL)
+
+        def are_listed() -> bool:
+            with contextlib.closing(self.valkey) as valkey:
+                listed = {valkey.hget(key, "pid") for key in valkey.smembers("rq:workers")}
+            new = self.workers()
+            return len(new) == len(old) and not set(new) & set(old) and listed >= {str(pid).encode() for pid in new}
+
+        wait_for(are_listed, "new workers", 60, 0.1)
 
     def is_idle(self, worker: int) -> bool:
         with contextlib.closing(self.valkey) as valkey:

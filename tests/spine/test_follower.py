@@ -13,7 +13,9 @@ import pytest
 
 from tests.spine import broken
 from tests.spine.points import locked
-from tests.spine.product import Product, chatty, freeze, wait_for, wake
+from tests.spine.product import BRISK, Product, chatty, freeze, wait_for, wake
+
+ENVIRONMENT = BRISK
 
 
 @contextlib.contextmanager

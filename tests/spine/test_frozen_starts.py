@@ -11,8 +11,6 @@ from tests.spine import broken
 from tests.spine.points import STARTS, in_create, locked
 from tests.spine.product import Product, chatty, freeze, wait_for, wake
 
-ENVIRONMENT = {"WORKERS": "6"}
-
 
 def script(product: Product, name: str) -> str:
     return product.witness.call(name) + "echo ran >> ran.txt\n" + chatty(2, 5)
@@ -23,6 +21,7 @@ def wake_and_wait(product: Product, worker: int) -> None:
     wait_for(lambda: product.is_idle(worker), "the end of the job that was frozen", 60, 0.1)
 
 
+@pytest.mark.long
 def test_wherever_it_freezes_the_script_runs_once(product: Product) -> None:
     frozen, runs = [], {}
     for number, catch in enumerate(STARTS.values()):
@@ -61,7 +60,7 @@ def test_taken_over_and_woken_it_ran_once(product: Product) -> None:
 
 @pytest.mark.long
 def test_without_the_compare_and_set_it_would_run_twice(make_broken: Callable[..., Product]) -> None:
-    assert taken_over_and_woken(make_broken(broken.NO_COMPARE_AND_SET, **ENVIRONMENT)) == 2
+    assert taken_over_and_woken(make_broken(broken.NO_COMPARE_AND_SET)) == 2
 
 
 def woken_while_another_starts(product: Product) -> tuple[int, bool]:
@@ -88,6 +87,7 @@ def woken_while_another_starts(product: Product) -> tuple[int, bool]:
     return run, wait_for(is_decided, "a sandbox that runs the turn", 60) == "first"
 
 
+@pytest.mark.long
 def test_woken_while_another_starts_it_gives_way(product: Product) -> None:
     run, is_first = woken_while_another_starts(product)
 
@@ -99,12 +99,12 @@ def test_woken_while_another_starts_it_gives_way(product: Product) -> None:
 
 @pytest.mark.long
 def test_without_lease_and_generation_it_would_run_in_a_sandbox_that_nobody_follows(make_broken: Callable[..., Product]) -> None:
-    assert woken_while_another_starts(make_broken(broken.NO_START_FENCE, **ENVIRONMENT))[1]
+    assert woken_while_another_starts(make_broken(broken.NO_START_FENCE))[1]
 
 
 @pytest.mark.long
 def test_frozen_for_a_minute_by_the_clocks_as_they_are(make_product: Callable[..., Product]) -> None:
-    product = make_product(WORKERS="6", START_LEASE_S="30")
+    product = make_product(START_LEASE_S="30")
     product.start()
     with in_create(product, script(product, "minute")) as caught:
         freeze(caught.worker)

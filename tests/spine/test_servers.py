@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import psycopg
+import pytest
 
 from asynccode.processes import pids_in
 from asynccode.servers import Postgres, Valkey
-from tests.spine.product import Product, chatty, wait_for
+from tests.spine.points import held
+from tests.spine.product import BRISK, Product, chatty, wait_for
+
+ENVIRONMENT = BRISK
+
+
+@pytest.fixture(autouse=True)
+def _listed_workers(product: Product) -> Iterator[None]:
+    """The tests that come after find them in Valkey."""
+    yield
+    product.renew_workers()
 
 
 def test_an_emptied_valkey_loses_nothing(product: Product) -> None:
-    runs = product.submit(product.witness.call("flushed") + chatty(30, 3, 0.1), attempts=8)
+    with held(product):
+        runs = product.submit(product.witness.call("flushed") + chatty(20, 3, 0.1), attempts=6)
+        product.valkey.flushall()
     for status in ("starting", "running", "succeeded"):
         wait_for(lambda: product.rows("SELECT 1 FROM tasks_run WHERE status = %s AND id = ANY(%s)", status, runs), status)  # noqa: B023
         product.valkey.flushall()
@@ -28,10 +42,12 @@ def postmaster(product: Product) -> int:
     return int((product.data / "postgres" / "postmaster.pid").read_text().split()[0])
 
 
+@pytest.mark.long
 def test_a_killed_database_comes_back_and_no_line_is_lost(product: Product) -> None:
     runs = product.submit(product.witness.call("killed") + chatty(40, 10, 0.1), attempts=3)
     for _ in range(2):
-        wait_for(lambda: any("round" in product.text(run) for run in runs), "the first lines")
+        before = sum(product.run(run)["next_seq"] for run in runs)
+        wait_for(lambda: sum(product.run(run)["next_seq"] for run in runs) > before + 5, "lines of the script")  # noqa: B023
         pid = postmaster(product)
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: pid not in pids_in(product.data / "postgres", Postgres.programs), "its end")  # noqa: B023
@@ -44,7 +60,7 @@ def test_a_killed_database_comes_back_and_no_line_is_lost(product: Product) -> N
 
 
 def test_a_database_that_stops_at_once_and_a_killed_valkey_cost_nothing(product: Product) -> None:
-    runs = product.submit(product.witness.call("stopped") + chatty(40, 10, 0.1), attempts=3)
+    runs = product.submit(product.witness.call("stopped") + chatty(20, 10, 0.1), attempts=3)
     wait_for(lambda: any(product.run(run)["status"] == "running" for run in runs), "a running one")
     os.kill(postmaster(product), signal.SIGQUIT)  # pg_ctl restart -m immediate
     for pid in pids_in(product.data / "valkey", Valkey.programs):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 
-from tests.spine.product import GIT, Product, wait_for
+from tests.spine.product import BRISK, GIT, Product, wait_for
 
-ENVIRONMENT = {"AGENT_SILENCE_S": "2"}
+ENVIRONMENT = BRISK
 
 
 def turns(product: Product, run: int) -> list[str]:

@@ -9,15 +9,15 @@ import psycopg
 import pytest
 
 from tests.spine.points import before_hand_over, held
-from tests.spine.product import Product, chatty, wait_for
+from tests.spine.product import BRISK, Product, chatty, wait_for
 
-ENVIRONMENT = {"CHECKPOINT_S": "1"}
+ENVIRONMENT = BRISK
 
 
 @pytest.fixture(autouse=True)
 def _runs(product: Product) -> None:
     """Every test finds it running, whatever the one before did."""
-    if product.process is None or product.process.poll() is not None:
+    if not product.is_up:
         product.start()
 
 
@@ -71,6 +71,7 @@ def test_sigterm_leaves_sandboxes_at_work_and_the_next_start_picks_them_up(produ
     product.is_clean()
 
 
+@pytest.mark.long
 def test_after_a_power_cut_what_had_begun_is_interrupted_and_the_rest_goes_on(product: Product) -> None:
     run = begin(product, product.witness.call("begun") + chatty(1000, 3))
     wait_for(lambda: product.patch(run), "a checkpoint")

@@ -23,19 +23,10 @@ def check(product: Product, runs: dict[str, int]) -> None:
     product.is_clean()
 
 
-def test_killed_in_the_middle_of_a_start_another_takes_over(product: Product) -> None:
+def test_killed_at_any_point_of_a_start_or_an_end_another_goes_on(product: Product) -> None:
     runs = {}
-    for number, catch in enumerate(STARTS.values()):
-        with catch(product, script(product, f"start-{number}")) as caught:
+    for number, catch in enumerate([*STARTS.values(), *ENDS.values()]):
+        with catch(product, script(product, f"killed-{number}")) as caught:
             os.kill(caught.worker, signal.SIGKILL)
-        runs[f"start-{number}"] = caught.run_id
-    check(product, runs)
-
-
-def test_killed_in_the_middle_of_a_finish_another_ends_it(product: Product) -> None:
-    runs = {}
-    for number, catch in enumerate(ENDS.values()):
-        with catch(product, script(product, f"end-{number}")) as caught:
-            os.kill(caught.worker, signal.SIGKILL)
-        runs[f"end-{number}"] = caught.run_id
+        runs[f"killed-{number}"] = caught.run_id
     check(product, runs)
