@@ -36,7 +36,7 @@ class StartError(Exception):
     """asynccode cannot be started; the message is a sentence a user can act on."""
 
 
-class Terminated(Exception):  # noqa: N818 (nothing went wrong)
+class Terminated(Exception):
     """Somebody asked us to end before everything was up."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -22,6 +23,11 @@ _FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+
+
+# The application looks at the folder as soon as it is imported, and in a fresh checkout nothing has been collected.
+settings.STATIC_ROOT = Path(os.environ["ASYNCCODE_DATA"]) / "static"
+settings.STATIC_ROOT.mkdir(exist_ok=True)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -27,7 +27,7 @@ CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 O_PATH = 0x200000
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """The attempt came to nothing, without an error of the system."""
 
 
