@@ -109,8 +109,9 @@ def become(argv: Sequence[str], env: Mapping[str, str], cwd: str, limits: Limits
         os.chdir(cwd)
     except OSError as error:
         raise RuntimeError(f"The folder {cwd} cannot be entered: {describe(error)}.") from error
-    for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them, and what is ignored stays so across exec
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    # Python ignores two signals, who started us perhaps others, and what is ignored stays so across exec.
+    for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606
     except (OSError, ValueError) as error:
