@@ -6,3 +6,14 @@ from agents.adapters.base import Adapter
 from agents.adapters.shell import ShellAdapter
 
 ADAPTERS: dict[str, Adapter] = {adapter.name: adapter for adapter in (ShellAdapter(),)}
+
+
+def adapter(name: str) -> Adapter:
+    """The adapter of that name; UnknownAgentError for one that this version does not know (any more)."""
+    if name not in ADAPTERS:
+        raise UnknownAgentError(f"This version of asynccode does not know the agent {name!r}.")
+    return ADAPTERS[name]
+
+
+class UnknownAgentError(Exception):
+    """A run names an agent that is not there."""

@@ -21,10 +21,11 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connection
 
-from agents.registry import ADAPTERS
+from agents import registry
 from sandboxes.base import Command, CommandName
 from sandboxes.base import Sandbox as Box
 from sandboxes.errors import SandboxError, SandboxGone
+from tasks.errors import AppError
 from tasks.models import Variable
 from tasks.running import backends, events, nudge
 from tasks.running.journal import Reader
@@ -113,12 +114,15 @@ class Follower:
     async def _claim(self, conn: psycopg.AsyncConnection[Any]) -> None:
         cursor = await conn.execute(_CLAIM, self._params())
         for run_id, generation, agent, task_id, backend, ref, offset, state in await cursor.fetchall():
-            turns, secrets = await self._about(conn, run_id, task_id)
-            reader = Reader(run_id, generation, offset, state, ADAPTERS[agent], Redactor(secrets), turns)
             try:
+                turns, secrets = await self._about(conn, run_id, task_id)
+                reader = Reader(run_id, generation, offset, state, registry.adapter(agent), Redactor(secrets), turns)
                 box = await backends.backend(backend).connect(ref)
             except SandboxError:
                 await self._job("sandbox_lost", run_id, generation)
+                continue
+            except (AppError, registry.UnknownAgentError) as error:
+                await self._job("give_up", run_id, generation, str(error))
                 continue
             followed = self.held[run_id] = Followed(reader, box)
             followed.task = asyncio.create_task(self._read(followed), name=f"read run {run_id}")

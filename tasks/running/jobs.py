@@ -16,10 +16,11 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from agents.adapters.base import Ending, Outcome
-from agents.registry import ADAPTERS
+from agents.registry import ADAPTERS, UnknownAgentError
 from sandboxes.base import Command, CommandName, FetchedPatch, TurnSpec
 from sandboxes.base import Sandbox as Box
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
+from tasks.errors import AppError
 from tasks.models import ACTIVE, EventKind, Patch, PatchKind, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn
 from tasks.running import backends, events, lifecycle, nudge, operations, patches, reconcile, scheduler, specs
 from tasks.running.redact import Redactor
@@ -59,16 +60,20 @@ def start_turn(run_id: int, generation: int) -> None:
         ):
             return
     run = Run.objects.select_related("task__repo").get(pk=run_id)
-    turn = Turn.objects.get(run=run, status__in=ACTIVE)
+    turn = Turn.objects.filter(run=run, status__in=ACTIVE).first()
+    if turn is None:  # canceled meanwhile
+        return
     row, _ = Sandbox.objects.get_or_create(
         run=run, generation=generation, defaults={"backend": run.backend, "host": settings.HOST_NAME if run.backend == "local" else ""}
     )
     is_fresh = not row.ref
     restored = patches.newest(run)
     try:
+        spec = specs.build(run, turn, row, restores_patch=restored is not None)
+        operations.ensure_mirror(run.task.repo)
         with _alone(run_id) if row.ref else nullcontext():
             box = asyncio.run(_provision(run, row, restored))
-    except SandboxError as error:
+    except (SandboxError, AppError, UnknownAgentError) as error:
         if row.ref and isinstance(error, SandboxGone) and generation < reconcile.MOST_GENERATIONS:
             _start_elsewhere(run, row, _held(generation, owner))
             return
@@ -91,7 +96,7 @@ def start_turn(run_id: int, generation: int) -> None:
         if is_fresh:
             asyncio.run(box.destroy())
         return
-    _hand_over(box, specs.build(run, turn, row, restores_patch=restored is not None))
+    _hand_over(box, spec)
 
 
 def _held(generation: int, owner: str) -> Q:
@@ -146,10 +151,18 @@ def hand_turn(run_id: int, generation: int) -> None:
         return
     try:
         box = asyncio.run(backends.backend(row.backend).connect(row.ref))
+        spec = specs.build(run, turn, row, restores_patch=patches.newest(run) is not None)
     except SandboxGone:
         sandbox_lost(run_id, generation)
-        return
-    _hand_over(box, specs.build(run, turn, row, restores_patch=patches.newest(run) is not None))
+    except (AppError, UnknownAgentError) as error:
+        give_up(run_id, generation, str(error))
+    else:
+        _hand_over(box, spec)
+
+
+def give_up(run_id: int, generation: int, error: str) -> None:
+    """End a RUNNING run that cannot be handed over or followed; reconcile puts its sandbox to sleep."""
+    lifecycle.finish(run_id, source=[RunStatus.RUNNING], to=RunStatus.ERRORED, fence=Q(generation=generation), error=error)
 
 
 def collect_checkpoint(run_id: int, turn_id: int, generation: int) -> None:

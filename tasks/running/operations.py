@@ -98,6 +98,12 @@ def source_of(repo: Repo) -> Source:
     )
 
 
+def ensure_mirror(repo: Repo) -> None:
+    """Make the mirror on this host if it is not there: another host may have made it, or somebody cleaned up."""
+    if not repo.mirror_path.exists():
+        mirrors.ensure(repo.mirror_path, source_of(repo), timeout=settings.GIT_TIMEOUT_S, gid=backends.sandbox_gid())
+
+
 def _mirror(subject: str, progress: Progress) -> None:
     repo = Repo.objects.select_related("owner").get(pk=int(subject.removeprefix("repo:")))
     source = source_of(repo)

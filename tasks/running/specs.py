@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from agents import registry
 from agents.adapters.base import ModelAccess, TurnRequest
-from agents.registry import ADAPTERS
 from sandboxes.base import Checkout, Step, TurnSpec
 from tasks.models import Phase, Run, Sandbox, Turn
 
@@ -16,7 +16,7 @@ RESTORED_PATCH = "/run/asynccode/restore.patch"
 def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> TurnSpec:
     """`restores_patch`: an earlier patch of this run lies at RESTORED_PATCH and belongs into the fresh workspace."""
     task, repo = run.task, run.task.repo
-    adapter = ADAPTERS[run.agent]
+    adapter = registry.adapter(run.agent)
     request = TurnRequest(prompt=turn.prompt, model=run.model, mode=task.mode, resume=_conversation(turn), options=run.options)
     plain = {v.name: v.value for v in repo.variables.all() if not v.is_secret and v.phase == Phase.AGENT}
     steps = []
