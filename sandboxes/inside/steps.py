@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 OUTPUT_MAX = 256 * 1024 * 1024  # bytes of one turn's output, as read or as written into the journal, whichever is more
 _CHUNK = 65536
+_LITTLE = 4096
+_GATHER_S = 0.25
 _DRAIN_S = 0.2  # for what still writes when the leader has gone, like the `tee` of a process substitution
 _REST_MAX = 4 * 1024 * 1024  # read from a stream after that: more than a pipe can hold
 _INPUT_MAX = 1024 * 1024
@@ -172,7 +174,7 @@ class Step:
         for fd in (out[0], err[0], fault[0]):
             os.set_blocking(fd, False)
         for stream in self._streams:
-            self._loop.watch(stream.fd, READ, functools.partial(self._read, stream))
+            self._loop.watch(stream.fd, READ, functools.partial(self._readable, stream))
         self._silent = self._loop.future()  # both streams at their end
         self._left = self._loop.child(self._pid)
         self.ended = self._loop.task(self._finish())
@@ -181,6 +183,22 @@ class Step:
     def is_over(self) -> bool:
         """Whether the leader has ended; what it left behind may not."""
         return self._left.is_done
+
+    def _readable(self, stream: _Stream) -> None:
+        """Read, and when little came let the next lines gather: waking up for each one costs more than all else we do.
+        A flood is read at once; the pipe holds what comes meanwhile."""
+        if self._read(stream) < _LITTLE and stream.is_open:
+            self._loop.unwatch(stream.fd, READ)
+            self._loop.later(_GATHER_S, lambda: self._gathered(stream))
+
+    def _gathered(self, stream: _Stream) -> None:
+        if self.is_over or not stream.is_open:
+            return
+        size = self._read(stream)
+        if 0 < size < _LITTLE:
+            self._loop.later(_GATHER_S, lambda: self._gathered(stream))
+        elif stream.is_open:
+            self._loop.watch(stream.fd, READ, functools.partial(self._readable, stream))
 
     def _read(self, stream: _Stream) -> int:
         """Read once; how many bytes came."""
@@ -238,6 +256,9 @@ class Step:
             timer.cancel()
         seconds = time.monotonic() - self._started
         self._close_input()
+        for stream in self._streams:
+            if stream.is_open:
+                self._loop.watch(stream.fd, READ, functools.partial(self._read, stream))
         await self._loop.within(self._silent, _DRAIN_S)
         is_clean = await self._clean_up()
         for stream in self._streams:
