@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,16 @@ class Product:
         return at
 
     def query(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        url = self.env.get("DATABASE_URL") or f"host={self.data}/sockets/postgres dbname=asynccode user=asynccode"
-        with psycopg.connect(url) as connection:
-            return connection.execute(sql, params).fetchall()
+        return self._database.execute(sql, params).fetchall()
+
+    @cached_property
+    def _database(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """One connection for all questions: the server's part in opening one would count as the product's."""
+        return psycopg.connect(f"host={self.data}/sockets/postgres dbname=asynccode user=asynccode", autocommit=True)
+
+    def close_database(self) -> None:
+        if "_database" in self.__dict__:
+            self._database.close()
 
     def services_cpu(self) -> float:
         """Seconds of CPU of all services: every living descendant of `up`, and what they have reaped."""
@@ -136,6 +144,7 @@ def started(**settings: str) -> Iterator[Product]:
             while up.poll() is None:
                 time.sleep(0.1)
             product.page.close()
+            product.close_database()
             shutil.rmtree(home, ignore_errors=True)
 
 

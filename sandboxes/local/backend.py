@@ -28,7 +28,7 @@ _FILE_S = 300.0
 _CHECKPOINT_S = 120.0  # a shutdown waits for the turn's checkpoint
 _LEAVE_S = 10.0
 _CHUNK = 256 * 1024
-_POLL_S = (0.05, 0.2)  # while the journal grows, when it is quiet
+_POLL_S = (0.1, 0.2)  # while the journal grows, when it is quiet
 _ALIVE_S = 1.0
 
 
@@ -142,6 +142,7 @@ class LocalSandbox(Sandbox):
             raise self._gone() from None
         try:
             pause, looked, is_over = _POLL_S[0], 0.0, False
+            process: Process | None = None
             while True:
                 if chunk := os.pread(descriptor, _CHUNK, offset):
                     offset += len(chunk)
@@ -151,7 +152,9 @@ class LocalSandbox(Sandbox):
                     return
                 elif time.monotonic() - looked >= _ALIVE_S:
                     looked = time.monotonic()
-                    is_over = not await self.alive()  # then read once more: it may have written before it died
+                    if process is None or not process.is_alive():
+                        process = self._running()  # it may have been paused and resumed
+                    is_over = process is None  # then read once more: it may have written before it died
                 else:
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.5, _POLL_S[1])
@@ -159,10 +162,13 @@ class LocalSandbox(Sandbox):
             os.close(descriptor)
 
     async def alive(self) -> bool:
+        return self._running() is not None
+
+    def _running(self) -> Process | None:
         try:
-            return _running(self.folder) is not None
+            return _running(self.folder)
         except SandboxGone:
-            return False
+            return None
 
     async def start(self) -> None:
         """Start it if it does not run; SandboxError says why it cannot. The caller holds the folder's lock."""

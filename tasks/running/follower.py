@@ -34,8 +34,8 @@ from tasks.running.worker import IDLE_OPTION
 
 logger = logging.getLogger(__name__)
 
-CLAIM_S = 0.25  # how often it looks for new runs and for stop requests
-FLUSH_S = 0.25  # how long news of a run may wait for company
+CLAIM_S = 0.3  # how often it looks for new runs and for stop requests
+FLUSH_S = 0.4  # how long news of a run may wait for company
 MOST_BYTES = 1024 * 1024  # of one run in one transaction
 
 _CLAIM = """
