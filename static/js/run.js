@@ -15,8 +15,12 @@
   let isTail = !link("next");
   let newestKnown = newest(); // the last seq the socket has told of
   let isAtBottom = true;
+  let lowest = 0; // where the last jump to the end led
 
-  const toBottom = () => { log.scrollTop = log.scrollHeight; };
+  const toBottom = () => {
+    log.scrollTop = log.scrollHeight;
+    lowest = log.scrollTop;
+  };
   const showJump = () => { jump.hidden = isTail && isAtBottom; };
   const fragment = (html) => {
     const template = document.createElement("template");
@@ -51,6 +55,7 @@
     newestKnown = message.seq;
     if (message.is_news) news.forEach((refresh) => refresh());
     if (!isTail) return;
+    if (log.scrollTop < lowest - NEAR) isAtBottom = false; // the reader has left, and the scroll event is still on its way
     log.querySelector(".empty")?.remove();
     const last = sheets().at(-1);
     const content = fragment(message.html);

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from tests.spine.product import HOST, Product, wait_for
+from tests.spine.product import HOST, Product, command, freeze, wait_for, wake
 
 
 @dataclass
@@ -76,11 +76,14 @@ def before_commit(product: Product, script: str) -> Iterator[Caught]:
 @contextlib.contextmanager
 def before_hand_over(product: Product, script: str) -> Iterator[Caught]:
     """The run is RUNNING, and its supervisor has not been told of the turn."""
-    with locked(product, "LOCK TABLE tasks_variable IN ACCESS EXCLUSIVE MODE"):
-        caught = _starting(product, script)
-        wait_for(lambda: product.blocked('"tasks_variable"."id"'), "start_turn at the turn's spec")
-        assert product.run(caught.run_id)["status"] == "running"
+    valkey = next(pid for pid in product.pids() if "valkey-server" in command(pid))
+    try:
+        with before_commit(product, script) as caught:
+            freeze(valkey)  # the pages are told of the commit before the supervisor is
+        wait_for(lambda: product.run(caught.run_id)["status"] == "running", "the commit")
         yield caught
+    finally:
+        wake(valkey)
 
 
 STARTS: dict[str, Callable[[Product, str], contextlib.AbstractContextManager[Caught]]] = {
