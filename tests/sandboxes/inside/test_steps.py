@@ -108,9 +108,8 @@ def test_a_fork_bomb_dies_with_its_step(each_house: House) -> None:
 def test_orphans_do_not_become_zombies(each_house: House) -> None:
     """They are the supervisor's children then, as the step itself is."""
     count = "ps -o stat=,args= --ppid $PPID | grep -c '^Z'"
-    each_house.run(
-        f"for i in $(seq 20); do (sleep 0.01 &) ; done; for i in $(seq 100); do sleep 0.05; [ $({count}) = 0 ] && break; done; {count}; true"
-    )
+    wait = f"for i in $(seq 100); do sleep 0.05; [ $({count}) = 0 ] && break; done"
+    each_house.run(f"for i in $(seq 20); do (sleep 0.01 &) ; done; {wait}; {count}; true")
     assert each_house.lines() == ["0"]
 
 
