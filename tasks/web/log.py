@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from django.db.models import QuerySet
@@ -23,6 +23,7 @@ class LogPage:
     first: int
     last: int
     has_status: bool
+    is_newest: bool = False  # it was the end when it was read; what came since, the socket tells
 
     @cached_property
     def has_older(self) -> bool:
@@ -30,12 +31,12 @@ class LogPage:
 
     @cached_property
     def has_newer(self) -> bool:
-        return Event.objects.filter(run=self.run_id, seq__gt=self.last).exists()
+        return not self.is_newest and Event.objects.filter(run=self.run_id, seq__gt=self.last).exists()
 
 
 def newest(run: Run) -> LogPage:
     run.refresh_from_db(fields=["next_seq"])
-    return before(run, run.next_seq)
+    return replace(before(run, run.next_seq), is_newest=True)
 
 
 def before(run: Run, seq: int) -> LogPage:
