@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.sandboxes.inside._patch_lab import Lab
-from tests.spine.product import SOURCE, Product
+from tests.spine.product import SOURCE, Product, wait_for
 
 ORDINARY = {
     "files of every kind": r"""
@@ -97,7 +97,7 @@ def test_up_exec_is_a_whole_installation_in_one_line() -> None:
             assert done.returncode == code, done.stderr
             statuses = [run["status"] for run in json.loads(done.stdout)["runs"]]
             assert statuses == (["succeeded"] * 3 if code == 0 else ["failed"] * 3)
-            assert product.pids() == []
+            wait_for(lambda: not product.pids(), "the end of every process", 10)
     finally:
         product.close()
 

@@ -29,7 +29,7 @@ class Gateway:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = self._listener.accept()
-                with sock:
+                with sock, contextlib.suppress(ConnectionError):  # a bridge that was killed hears no answer
                     sock.sendall(self._name + b":" + hear(sock))
 
     def close(self) -> None:
