@@ -29,12 +29,14 @@ class ErrorClass(enum.StrEnum):
 
 @dataclass(frozen=True)
 class TurnRequest:
-    """What the agent is asked: `resume` is its own id of the conversation to go on with, or ""."""
+    """What the agent is asked: `resume` is its own id of the conversation to go on with, or ""; `attachments` are the
+    paths of files in the sandbox that go with the prompt."""
 
     prompt: str
     model: str = ""
     mode: str = "code"
     resume: str = ""
+    attachments: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -48,8 +50,19 @@ class ModelAccess:
 
 @dataclass(frozen=True)
 class AgentEvent:
-    """One event in the words of the Agent Client Protocol: `kind` is one of message, thought, tool_call, tool_result,
-    plan, usage, log, error; `data` is JSON."""
+    """One event in the words of the Agent Client Protocol. `data` is JSON; what a kind does not know is left out:
+
+    - message, thought: {"text"}, Markdown; as it is written {"id", "chunk"} (each goes on where the last one ended), and
+      then {"id", "text"}, which takes the place of that id's chunks
+    - tool_call: {"id", "title", "tool", "input", "locations": [{"path", "line"}]}; `tool` is the protocol's kind (read, edit,
+      delete, move, search, execute, think, fetch, other), `input` text or JSON
+    - tool_result: {"id" of the call, "is_error", "output": text, "exit_code", "seconds",
+      "diffs": [{"path", "old", "new"}]}, `old` null for a new file
+    - plan: {"entries": [{"content", "status"}]}, status pending, in_progress or completed; each plan replaces the one before
+    - usage: {"input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "cost_usd"}, what was added since the last
+    - log: {"stream", "text"}
+    - error: {"text", "class": an ErrorClass, "advice": what to do about it}
+    """
 
     kind: str
     data: dict[str, Any]

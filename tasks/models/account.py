@@ -2,10 +2,35 @@ from __future__ import annotations
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.db.models import Q
+
+
+class Theme(models.TextChoices):
+    SYSTEM = "system", "As the system has it"
+    LIGHT = "light", "Light"
+    DARK = "dark", "Dark"
+
+
+class Notify(models.TextChoices):
+    """When the browser tells a user that something is over."""
+
+    NEVER = "never", "Never"
+    TASK = "task", "When all runs of a task are over"
+    RUN = "run", "When a run is over"
 
 
 class User(AbstractUser):
     """Somebody who may sign in. Operators (`is_staff`) may add local repositories and see the admin."""
+
+    display_name = models.CharField(max_length=100, blank=True)
+    theme = models.CharField(max_length=10, choices=Theme, default=Theme.SYSTEM)
+    notify = models.CharField(max_length=10, choices=Notify, default=Notify.NEVER)
+
+    class Meta(AbstractUser.Meta):
+        constraints = [
+            models.CheckConstraint(condition=Q(theme__in=Theme.values), name="user_theme_known"),
+            models.CheckConstraint(condition=Q(notify__in=Notify.values), name="user_notify_known"),
+        ]
 
     @property
     def is_operator(self) -> bool:

@@ -20,7 +20,11 @@ class EventKind(models.TextChoices):
 
 
 class Event(models.Model):
-    """One immutable record of a run. Written only through tasks/running/events.py, which takes `seq` from the run."""
+    """One immutable record of a run. Written only through tasks/running/events.py, which takes `seq` from the run.
+
+    `data` as agents/adapters/base.py (AgentEvent) says, and of the kind status one of {"status", "error"}, {"stage"},
+    {"step", "ended": {"reason", "code", "signal", "seconds"}} and {"patch", "files", "additions", "deletions"}.
+    """
 
     pk = models.CompositePrimaryKey("run_id", "seq")
     run = models.ForeignKey(Run, models.CASCADE, related_name="events", db_index=False)
@@ -32,6 +36,7 @@ class Event(models.Model):
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(kind__in=EventKind.values), name="event_kind_known")]
+        indexes = [models.Index(fields=["run", "seq"], condition=Q(kind="status"), name="event_status")]  # few of many
 
     def __str__(self) -> str:
         return f"{self.run_id}/{self.seq} {self.kind}"

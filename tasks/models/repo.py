@@ -22,7 +22,7 @@ class NetworkPreset(models.TextChoices):
 
 class RepoQuerySet(models.QuerySet["Repo"]):
     def visible_to(self, user: User) -> Self:
-        return self.filter(owner=user)
+        return self.filter(owner=user, removed_at=None)
 
 
 class Repo(models.Model):
@@ -39,7 +39,10 @@ class Repo(models.Model):
     network_hosts = models.JSONField(default=list, blank=True)
     template = models.CharField(max_length=200, blank=True)
     mirrored_at = models.DateTimeField(null=True, blank=True)
+    has_lfs = models.BooleanField(default=False)  # of the default branch, when it was last looked at
+    has_submodules = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
+    removed_at = models.DateTimeField(null=True, blank=True)  # kept for the history of its tasks; adding it again brings it back
 
     objects = RepoQuerySet.as_manager()
 

@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
+from tasks.models.attachment import Attachment
 from tasks.models.task import Task
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Turn(models.Model):
     prompt = models.TextField()
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     status = models.CharField(max_length=20, choices=RunStatus, default=RunStatus.QUEUED)
+    attachments = models.ManyToManyField(Attachment, related_name="turns", blank=True)
     outcome = models.JSONField(null=True, blank=True)
     conversation = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+import string
+from typing import TYPE_CHECKING, Any, Self
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchQuery, SearchVector, SearchVectorField
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q, Value
+from django.db.models.functions import Left
 from django.urls import reverse
 
 from tasks.models.repo import Repo
@@ -13,15 +17,39 @@ if TYPE_CHECKING:
     from tasks.models.account import User
 
 
+PUNCTUATION = string.punctuation.replace("_", "")
+SEARCHED = 50_000  # characters of a prompt; a tsvector holds a megabyte
+MOST_WORDS = 20
+_SPACES = str.maketrans(dict.fromkeys(PUNCTUATION, " "))
+
+
 class Mode(models.TextChoices):
     CODE = "code", "Code"
     PLAN = "plan", "Plan"
     ASK = "ask", "Ask"
 
 
+class Words(Func):
+    """Text with spaces for ASCII punctuation, so that "src/client.py" is three words to search for."""
+
+    function = "translate"
+
+    def __init__(self, expression: Any, **extra: Any) -> None:
+        super().__init__(expression, Value(PUNCTUATION), Value(" " * len(PUNCTUATION)), output_field=models.TextField(), **extra)
+
+
 class TaskQuerySet(models.QuerySet["Task"]):
     def visible_to(self, user: User) -> Self:
         return self.filter(owner=user)
+
+    def matching(self, text: str) -> Self:
+        """Tasks in whose title, prompt or repository's name every word of `text` occurs, at least as a beginning."""
+        text = text.replace("\0", " ").strip()
+        words = text.translate(_SPACES).split()[:MOST_WORDS]
+        if not words:
+            return self
+        query = SearchQuery(" & ".join(f"'{word}':*" for word in words), search_type="raw", config="simple")
+        return self.filter(Q(search=query) | Q(repo__name__icontains=text))
 
 
 class Task(models.Model):
@@ -36,12 +64,24 @@ class Task(models.Model):
     base_commit = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     archived_at = models.DateTimeField(null=True, blank=True)
+    is_trial = models.BooleanField(default=False)  # of a repository's environment; no entry of the list
+    submission = models.UUIDField(null=True, blank=True)  # of the form; sending it twice makes no second task
+    position = models.PositiveSmallIntegerField(default=0)  # within the submission
+    search = models.GeneratedField(
+        expression=SearchVector(Words("title"), weight="A", config="simple")
+        + SearchVector(Words(Left("prompt", SEARCHED)), weight="B", config="simple"),
+        output_field=SearchVectorField(),
+        db_persist=True,
+    )
 
     objects = TaskQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=Q(mode__in=Mode.values), name="task_mode_known")]
-        indexes = [models.Index(fields=["owner", "-id"], name="task_owner_newest")]
+        constraints = [
+            models.CheckConstraint(condition=Q(mode__in=Mode.values), name="task_mode_known"),
+            models.UniqueConstraint(fields=["owner", "submission", "position"], name="task_once_per_submission"),
+        ]
+        indexes = [models.Index(fields=["owner", "-id"], name="task_owner_newest"), GinIndex(fields=["search"], name="task_search")]
 
     def __str__(self) -> str:
         return self.title
