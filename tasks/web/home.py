@@ -1,4 +1,4 @@
-"""The home page: the composer, and under it the tasks."""
+"""The home page: the composer, and under it the list of tasks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
 
 from tasks.models import Run, Task, User
 from tasks.web.access import Request
 from tasks.web.cards import RunCard, cards_of
-from tasks.web.forms import TaskForm
+from tasks.web.composer import TaskForm
 
 PAGE = 30
 
@@ -42,11 +43,18 @@ def task_page(user: User, *, before: int | None, is_archive: bool) -> TaskPage:
 
 
 @login_required
+@require_GET
 def home(request: Request) -> HttpResponse:
-    form = TaskForm(request.POST or None, by=request.user, repo=request.GET.get("repo", ""))
-    if request.method == "POST" and (task := form.submit()):
-        return redirect(task)
+    if request.htmx:
+        return render(request, "tasks/home.html#rows", {"page": _page(request)})
+    return show(request, TaskForm(by=request.user, repo=request.GET.get("repo", "")))
+
+
+def show(request: Request, form: TaskForm) -> HttpResponse:
+    """The page with the composer as it is filled in."""
+    return render(request, "tasks/home.html", {"form": form, "page": _page(request)}, status=422 if form.errors else 200)
+
+
+def _page(request: Request) -> TaskPage:
     before = request.GET.get("before", "")
-    page = task_page(request.user, before=int(before) if before.isdecimal() else None, is_archive="archived" in request.GET)
-    template = "tasks/home.html#rows" if request.htmx else "tasks/home.html"
-    return render(request, template, {"form": form, "page": page}, status=422 if form.errors else 200)
+    return task_page(request.user, before=int(before) if before.isdecimal() else None, is_archive="archived" in request.GET)

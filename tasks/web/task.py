@@ -5,17 +5,26 @@ from __future__ import annotations
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
 from tasks import services
 from tasks.errors import AppError
 from tasks.models import Task
+from tasks.web import home
 from tasks.web.access import Request, action, done
 from tasks.web.cards import cards_of
+from tasks.web.composer import TaskForm
 
 
 def _task(request: Request, pk: int) -> Task:
     return get_object_or_404(Task.objects.visible_to(request.user).select_related("repo"), pk=pk)
+
+
+@require_POST
+@login_required
+def create(request: Request) -> HttpResponse:
+    form = TaskForm(request.POST, by=request.user)
+    return redirect(task) if (task := form.submit()) else home.show(request, form)
 
 
 @login_required

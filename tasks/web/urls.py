@@ -7,6 +7,7 @@ from tasks.web.consumers import RunConsumer, TaskConsumer, UserConsumer
 
 urlpatterns = [
     path("", home.home, name="home"),
+    path("tasks/new", task.create, name="task-create"),
     path("tasks/<int:pk>/", task.task, name="task"),
     path("tasks/<int:pk>/stop", task.stop, name="task-stop"),
     path("tasks/<int:pk>/archive", task.archive, name="task-archive"),

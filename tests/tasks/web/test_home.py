@@ -13,6 +13,7 @@ from tasks.web.home import PAGE
 
 pytestmark = pytest.mark.django_db
 HOME = "/"
+CREATE = "/tasks/new"
 
 
 @pytest.fixture
@@ -35,14 +36,14 @@ def test_the_empty_page_says_what_to_do(as_alice: Client) -> None:
 
 
 def test_the_composer_starts_a_task(as_alice: Client, repo: Repo) -> None:
-    response = as_alice.post(HOME, filled(repo, branch="main"))
+    response = as_alice.post(CREATE, filled(repo, branch="main"))
     task = Task.objects.get()
     assert (response.status_code, response.headers["Location"]) == (302, task.get_absolute_url())
     assert (task.prompt, task.base_branch, task.repo, task.runs.count()) == ("make it\nwork", "main", repo, 2)
 
 
 def test_an_address_that_is_typed_in_counts_before_the_chosen_repository(as_alice: Client, repo: Repo) -> None:
-    as_alice.post(HOME, filled(repo, source="https://example.org/other.git"))
+    as_alice.post(CREATE, filled(repo, source="https://example.org/other.git"))
     assert Task.objects.get().repo.source.startswith("https://example.org/other")
 
 
@@ -59,7 +60,7 @@ def test_an_address_that_is_typed_in_counts_before_the_chosen_repository(as_alic
 )
 def test_what_is_wrong_is_said_and_what_was_typed_is_kept(as_alice: Client, repo: Repo, wrong: dict[str, str], sentence: str) -> None:
     data = {key: value for key, value in (filled(repo) | wrong).items() if value}
-    response = as_alice.post(HOME, data)
+    response = as_alice.post(CREATE, data)
     page = response.content.decode()
     assert response.status_code == 422
     assert sentence in page
@@ -69,12 +70,12 @@ def test_what_is_wrong_is_said_and_what_was_typed_is_kept(as_alice: Client, repo
 
 
 def test_nobody_can_use_somebody_elses_repository(as_bob: Client, repo: Repo) -> None:
-    assert as_bob.post(HOME, filled(repo)).status_code == 422
+    assert as_bob.post(CREATE, filled(repo)).status_code == 422
     assert not Task.objects.exists()
 
 
 def test_paths_on_this_machine_are_for_operators(as_bob: Client, as_alice: Client) -> None:
-    answer = as_bob.post(HOME, {"prompt": "x", "source": "/etc", "agent-shell": "on"})
+    answer = as_bob.post(CREATE, {"prompt": "x", "source": "/etc", "agent-shell": "on"})
     assert answer.status_code == 422
     assert "local path" not in as_bob.get(HOME).content.decode()
     assert "local path" in as_alice.get(HOME).content.decode()
