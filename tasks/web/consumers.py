@@ -162,7 +162,7 @@ class RunConsumer(Consumer):
         page = log.after(run, self._seq)
         if page.last == self._seq:
             return None
-        html = render_to_string("tasks/run.html#events", {"page": page})
+        html = render_to_string("tasks/events.html", {"page": page})
         message = {"after": self._seq, "seq": page.last, "html": html, "is_news": page.has_status}
         self._seq = page.last
         return message
