@@ -45,6 +45,12 @@ class Product:
         assert found, done.stdout
         return self.url + found[0]
 
+    def shell(self, code: str) -> str:
+        """What `manage.py shell -c CODE` prints, run against this product."""
+        done = subprocess.run([*MANAGE, "shell", "-v", "0", "-c", code], env=self.env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def repo(self, name: str) -> Path:
         """A repository with one commit on main."""
         path = self.repos / name
