@@ -8,26 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.browser.pages import SLOW_MS, open_run, submit
+
 pytestmark = pytest.mark.browser
 Product = Any  # tests/browser/conftest.py
-SLOW_MS = 30_000
-
-
-def submit(page: Page, product: Product, name: str, script: str, *, attempts: int = 1) -> None:
-    """Submit a shell task by the composer; ends on the task's page."""
-    page.goto("/")
-    page.get_by_label("Prompt").fill(script)
-    page.locator(".picker summary").click()
-    page.locator("[name=source]").fill(str(product.repo(name)))
-    page.keyboard.press("Escape")
-    page.get_by_label("Attempts of Shell script").fill(str(attempts))
-    page.get_by_label("Prompt").press("Control+Enter")
-    page.wait_for_url(re.compile(r"/tasks/\d+/$"), timeout=SLOW_MS)
-
-
-def open_run(page: Page) -> None:
-    page.get_by_role("link", name="Open run").first.click()
-    page.wait_for_url(re.compile(r"/runs/\d+/$"))
 
 
 def test_a_link_signs_in_once(browser: Browser, live_product: Product) -> None:
