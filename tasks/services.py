@@ -169,6 +169,22 @@ def send_follow_up(*, run: Run, by: User, prompt: str) -> Turn:
     return turn
 
 
+def withdraw_follow_up(*, turn: Turn, by: User) -> None:
+    """Take back a follow-up that still waits; Conflict once it has begun.
+
+    A run that was in the queue for it alone is again what it was before. Its turn stays, canceled: numbers are never used twice.
+    """
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=turn.run_id)  # the scheduler moves the run before its turn
+        waiting = run.turns.filter(status=RunStatus.QUEUED)
+        taken = waiting.filter(pk=turn.pk, number__gt=1, started_at=None).update(status=RunStatus.CANCELED, finished_at=Now())
+        if not taken:
+            raise Conflict("This follow-up has begun or is over, so it cannot be removed. Stop the run if it should not go on.")
+        if run.status == RunStatus.QUEUED and not waiting.exists():
+            lifecycle.leave_queue(run.pk)
+        nudge.tell([nudge.run_group(run.pk), nudge.user_group(run.task.owner_id)])
+
+
 def cancel_run(*, run: Run, by: User) -> bool:
     """Stop a run, whatever state it is in, and drop the follow-ups that wait; False when it was over already.
 

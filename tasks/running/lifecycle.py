@@ -9,12 +9,13 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from tasks.models import ACTIVE, FINAL, EventKind, Run, RunStatus, Turn
+from tasks.models import ACTIVE, FINAL, Event, EventKind, Run, RunStatus, Turn
 from tasks.running import events, nudge
 
 S = RunStatus
 MOVES: dict[RunStatus, frozenset[RunStatus]] = {
-    S.QUEUED: frozenset({S.STARTING, S.CANCELED, S.ERRORED}),
+    # To CANCELED, ERRORED or whatever else it was before, when the follow-up that it was in the queue for is withdrawn.
+    S.QUEUED: frozenset({S.STARTING, S.WAITING, *FINAL}),
     S.STARTING: frozenset({S.RUNNING, S.QUEUED, S.CANCELED, S.ERRORED}),
     # RUNNING goes back to QUEUED only when a lost sandbox is replaced by a new generation.
     S.RUNNING: frozenset({S.QUEUED, S.WAITING, S.SUCCEEDED, S.FAILED, S.ERRORED, S.CANCELED, S.INTERRUPTED}),
@@ -101,3 +102,13 @@ def requeue(run_id: int, *, source: Collection[RunStatus], fence: Q | None = Non
         }
         | changes,
     )
+
+
+def leave_queue(run_id: int) -> bool:
+    """Take a run that no turn waits in any more back to what it was before it was queued: the last event of such a status tells."""
+    past = Event.objects.filter(run=run_id, kind="status", data__status__in=[S.WAITING, *FINAL]).order_by("-seq").first()
+    if past is None:
+        return move(run_id, source=[S.QUEUED], to=S.CANCELED, finished_at=Now())
+    said = {key: past.data.get(key, "") for key in ("stage", "error", "error_class")}
+    finished_at = None if past.data["status"] == S.WAITING else past.at
+    return move(run_id, source=[S.QUEUED], to=RunStatus(past.data["status"]), finished_at=finished_at, **said)
