@@ -114,6 +114,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='user',
+            name='session_salt',
+            field=models.CharField(blank=True, editable=False, max_length=32),
+        ),
+        migrations.AddField(
+            model_name='user',
             name='theme',
             field=models.CharField(choices=[('system', 'As the system has it'), ('light', 'Light'), ('dark', 'Dark')], default='system', max_length=10),
         ),

@@ -25,6 +25,7 @@ class User(AbstractUser):
     display_name = models.CharField(max_length=100, blank=True)
     theme = models.CharField(max_length=10, choices=Theme, default=Theme.SYSTEM)
     notify = models.CharField(max_length=10, choices=Notify, default=Notify.NEVER)
+    session_salt = models.CharField(max_length=32, blank=True, editable=False)
 
     class Meta(AbstractUser.Meta):
         constraints = [
@@ -35,6 +36,10 @@ class User(AbstractUser):
     @property
     def is_operator(self) -> bool:
         return self.is_active and self.is_staff
+
+    def get_session_auth_hash(self) -> str:
+        """What a session was begun under. It ends when this changes: with the password, or with the salt for those who have none."""
+        return super().get_session_auth_hash() + self.session_salt
 
 
 class LoginLink(models.Model):
