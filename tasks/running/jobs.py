@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
@@ -22,7 +23,7 @@ from sandboxes.base import Sandbox as Box
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
 from tasks.errors import AppError
 from tasks.models import ACTIVE, EventKind, Patch, PatchKind, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn
-from tasks.running import backends, events, lifecycle, nudge, operations, patches, reconcile, scheduler, specs
+from tasks.running import attachments, backends, events, lifecycle, nudge, operations, patches, reconcile, scheduler, specs
 from tasks.running.redact import Redactor
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,10 @@ def reconcile_all() -> None:
 
 def run_operation(operation_id: int) -> None:
     operations.work(operation_id)
+
+
+def forget_drafts() -> None:
+    attachments.forget_drafts()
 
 
 def start_turn(run_id: int, generation: int) -> None:
@@ -72,7 +77,7 @@ def start_turn(run_id: int, generation: int) -> None:
         spec = specs.build(run, turn, row, restores_patch=restored is not None)
         operations.ensure_mirror(run.task.repo)
         with _alone(run_id) if row.ref else nullcontext():
-            box = asyncio.run(_provision(run, row, restored))
+            box = asyncio.run(_provision(run, turn, row, restored))
     except (SandboxError, AppError, UnknownAgentError) as error:
         if row.ref and isinstance(error, SandboxGone) and generation < reconcile.MOST_GENERATIONS:
             _start_elsewhere(run, row, _held(generation, owner))
@@ -121,17 +126,22 @@ def _alone(run_id: int) -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [_SLEEP + run_id])
 
 
-async def _provision(run: Run, row: Sandbox, restored: Patch | None) -> Box:
+async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None) -> Box:
+    """The sandbox of this generation, awake, with what must lie in it before the turn begins; again and again is fine."""
     backend = backends.backend(row.backend)
+    given = await sync_to_async(attachments.paths)(turn)
     if row.ref:
         box = await backend.connect(row.ref)
         # Said before it is so: if the start comes to nothing, reconcile puts it to sleep again.
         await Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.PAUSED).aupdate(status=SandboxStatus.LIVE)
         await box.resume()
+        await attachments.put(box, given[turn.number])
     else:
         box = await backend.create(backends.key(run.pk, row.generation), backends.spec(run))
         if restored is not None:
             await box.put(specs.RESTORED_PATCH, bytes(restored.content))
+        for files in given.values():
+            await attachments.put(box, files)
     return box
 
 

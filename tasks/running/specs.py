@@ -8,6 +8,7 @@ from agents import registry
 from agents.adapters.base import ModelAccess, TurnRequest
 from sandboxes.base import Checkout, Step, TurnSpec
 from tasks.models import Phase, Run, Sandbox, Turn
+from tasks.running import attachments
 
 SETUP_SCRIPT = "/home/agent/.asynccode/setup.sh"
 RESTORED_PATCH = "/run/asynccode/restore.patch"
@@ -17,7 +18,16 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
     """`restores_patch`: an earlier patch of this run lies at RESTORED_PATCH and belongs into the fresh workspace."""
     task, repo = run.task, run.task.repo
     adapter = registry.adapter(run.agent)
-    request = TurnRequest(prompt=turn.prompt, model=run.model, mode=task.mode, resume=_conversation(turn), options=run.options)
+    given = attachments.paths(turn)
+    request = TurnRequest(
+        prompt=turn.prompt,
+        model=run.model,
+        mode=task.mode,
+        resume=_conversation(turn),
+        attachments=list(given[turn.number]),
+        options=run.options,
+    )
+    here = {"ASYNCCODE_ATTACHMENTS": attachments.FOLDER} if any(given.values()) else {}
     plain = {v.name: v.value for v in repo.variables.all() if not v.is_secret and v.phase == Phase.AGENT}
     steps = []
     if repo.setup_script and not sandbox.parse_state.get("is_set_up"):
@@ -35,7 +45,7 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
             name="agent",
             argv=adapter.argv(request),
             files=adapter.files(request),
-            env=plain | adapter.env(ModelAccess()),
+            env=plain | here | adapter.env(ModelAccess()),
             total_s=settings.AGENT_TIMEOUT_S,
             silence_s=settings.AGENT_SILENCE_S,
         )
