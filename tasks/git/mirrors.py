@@ -250,22 +250,25 @@ def _kept(path: Path) -> dict[str, str]:
 
 
 class _Meter:
-    """git's progress lines on standard error, as percents of the whole."""
+    """git's progress lines on standard error, as percents of the whole; between two percents what has come is still said."""
 
     _PHASES = {"Counting": (0, 5), "Compressing": (5, 10), "Receiving": (10, 80), "Resolving": (80, 100)}
-    _LINE = re.compile(rb"(?:remote: )?((Counting|Compressing|Receiving|Resolving) [a-z]+): +(\d{1,3})% \(")
+    _LINE = re.compile(rb"(?:remote: )?((Counting|Compressing|Receiving|Resolving) [a-z]+): +(\d{1,3})% \([\d/]+\)(?:, ([\d.]+ [KMGT]iB))?")
+    _EVERY_S = 1.0
 
     def __init__(self, progress: Progress) -> None:
-        self._progress, self._tail, self._last = progress, b"", -1
+        self._progress, self._tail, self._last, self._said, self._said_at = progress, b"", 0, "", 0.0
 
     def __call__(self, chunk: bytes) -> None:
         *lines, self._tail = re.split(rb"[\r\n]", self._tail[-1000:] + chunk)
         for found in filter(None, map(self._LINE.match, lines)):
             low, high = self._PHASES[found[2].decode()]
-            percent = low + (high - low) * min(int(found[3]), 100) // 100
-            if percent > self._last:
-                self._last = percent
-                self._progress(percent, found[1].decode())
+            percent = max(self._last, low + (high - low) * min(int(found[3]), 100) // 100)
+            said = b" \xc2\xb7 ".join(filter(None, (found[1], found[4]))).decode()
+            now = time.monotonic()
+            if percent > self._last or (said != self._said and now - self._said_at >= self._EVERY_S):
+                self._last, self._said, self._said_at = percent, said, now
+                self._progress(percent, said)
 
 
 @contextmanager
