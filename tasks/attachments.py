@@ -75,6 +75,11 @@ def give(*, by: User, attachments: Sequence[Attachment], turns: Sequence[Turn]) 
     through.objects.bulk_create([through(turn_id=turn.pk, attachment_id=pk) for turn in turns for pk in kept])
 
 
+def give_again(*, earlier: Turn, turn: Turn) -> None:
+    """Let a new turn have what an earlier one has."""
+    turn.attachments.set(earlier.attachments.values_list("pk", flat=True))
+
+
 def remove(*, by: User, attachment: Attachment) -> None:
     """Remove a draft's file. What a turn has stays: it is part of the history."""
     if attachment.owner_id != by.pk:

@@ -16,10 +16,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents.registry import ADAPTERS
+from tasks.attachments import give, give_again
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.git import mirrors, workspaces
 from tasks.git.sources import parse_source, valid_branch
-from tasks.models import ACTIVE, FINAL, LoginLink, Mode, Operation, Repo, Run, RunStatus, Sandbox, Task, Turn, User
+from tasks.models import ACTIVE, FINAL, Attachment, LoginLink, Mode, Operation, Repo, Run, RunStatus, Sandbox, Task, Turn, User
 from tasks.running import backends, lifecycle, nudge, operations
 
 MOST_PROMPT = 200_000  # characters
@@ -151,7 +152,7 @@ def archive_task(*, task: Task, by: User) -> None:
 # --- runs ---------------------------------------------------------------------------------------------------------------
 
 
-def send_follow_up(*, run: Run, by: User, prompt: str) -> Turn:
+def send_follow_up(*, run: Run, by: User, prompt: str, attachments: Sequence[Attachment] = ()) -> Turn:
     """Another turn in the same sandbox; queued while one is at work."""
     if run.task.archived_at is not None:
         raise Conflict("The task is archived. Start a new one instead.")
@@ -162,6 +163,7 @@ def send_follow_up(*, run: Run, by: User, prompt: str) -> Turn:
             raise Conflict("The run is being stopped. Try again in a moment.")
         number = (locked.turns.aggregate(Max("number"))["number__max"] or 0) + 1
         turn = Turn.objects.create(run=locked, number=number, prompt=prompt, author=by)
+        give(by=by, attachments=attachments, turns=[turn])
         if locked.status in (*FINAL, RunStatus.WAITING):
             lifecycle.requeue(run.pk, source=[RunStatus(locked.status)])
         nudge.dispatch()
@@ -219,7 +221,8 @@ def retry_run(*, run: Run, by: User) -> Run:
         new = Run.objects.create(
             task=run.task, agent=run.agent, model=run.model, options=run.options, attempt=attempt, backend=run.backend, branch=branch
         )
-        Turn.objects.create(run=new, number=1, prompt=run.task.prompt, author=by)
+        turn = Turn.objects.create(run=new, number=1, prompt=run.task.prompt, author=by)
+        give_again(earlier=run.turns.get(number=1), turn=turn)
         if not run.task.base_commit:
             operations.begin("mirror", f"repo:{run.task.repo_id}")
         nudge.dispatch()

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import PurePath
 
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from sandboxes.base import HOME, Sandbox
@@ -30,10 +31,11 @@ def numbered(name: str, taken: Collection[str]) -> str:
 def paths(turn: Turn) -> dict[int, dict[str, int]]:
     """Turn number → path in the sandbox → attachment's id, of this turn (always there) and those before it.
 
-    The same rows always give the same paths; a file that goes with a second turn lies there already.
+    The same rows always give the same paths. Turns that were withdrawn before they began do not count.
     """
+    has_begun = Q(turn=turn) | Q(turn__run=turn.run_id, turn__number__lt=turn.number, turn__started_at__isnull=False)
     given = (
-        Turn.attachments.through.objects.filter(turn__run=turn.run_id, turn__number__lte=turn.number)
+        Turn.attachments.through.objects.filter(has_begun)
         .order_by("turn__number", "attachment_id")
         .values_list("turn__number", "attachment_id", "attachment__name")
     )
