@@ -1,23 +1,26 @@
 """Sockets. The channel layer only says that there is more: what a page is sent is read from the database.
 
 Every consumer subscribes first and reads then, so nothing falls between. A nudge may be lost (Redis is no truth), so
-each looks by itself every LOOK_S seconds too. Nothing is pushed faster than the browser says it has taken it: after
-each message it answers {"ack": true}.
+each looks by itself every LOOK_S seconds too; whoever has signed out by then, or may not come in any more, is shown the
+door. Nothing is pushed faster than the browser says it has taken it: after each message it answers {"ack": true}.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.contrib import auth
+from django.http import HttpRequest
 from django.template.loader import render_to_string
 from redis.exceptions import RedisError
 
-from tasks.models import Patch, Run, Task, User
+from tasks.models import Patch, Run, RunStatus, Task, Turn, User
 from tasks.running import nudge
 from tasks.web import log
 
@@ -49,6 +52,7 @@ class Consumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # (Channels h
         self._watched: set[str] = set()
         self._may_be_news, self._is_taken = asyncio.Event(), asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
+        self._asked_at = time.monotonic()
         self.user = self.scope["user"]
         if not self.user.is_authenticated or not await self._watch():
             await self.close(GONE)
@@ -80,9 +84,23 @@ class Consumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # (Channels h
         self._watched |= groups
         return bool(groups)
 
+    async def _is_welcome(self) -> bool:
+        """Whether the user is signed in still, by this very session: asked once in LOOK_S."""
+        if time.monotonic() - self._asked_at < LOOK_S:
+            return True
+        self._asked_at = time.monotonic()
+        return bool(await database_sync_to_async(self._is_signed_in)())
+
+    def _is_signed_in(self) -> bool:
+        session = self.scope["session"]
+        request = HttpRequest()
+        request.session = session.__class__(session.session_key)  # read anew; `session` is a proxy
+        user = auth.get_user(request)
+        return user.is_authenticated and user.pk == self.user.pk
+
     async def _send_news(self) -> None:
         try:
-            while await self._watch():
+            while await self._is_welcome() and await self._watch():
                 self._may_be_news.clear()
                 while (message := await database_sync_to_async(self.news)()) is not None:
                     self._is_taken.clear()
@@ -109,7 +127,7 @@ class UserConsumer(Consumer):
     _seen: list[Any] | None = None
 
     def groups_to_watch(self) -> list[str]:
-        return [nudge.user_group(self.user.pk)] if User.objects.filter(pk=self.user.pk, is_active=True).exists() else []
+        return [nudge.user_group(self.user.pk)]
 
     def news(self) -> dict[str, Any] | None:
         newest = Run.objects.visible_to(self.user).order_by("-pk")[:100]
@@ -143,9 +161,11 @@ class TaskConsumer(UserConsumer):
 class RunConsumer(Consumer):
     """A run's events from `?after=SEQ` on, in order, without gap or double, as HTML.
 
-    Messages: {"after": seq, "seq": seq, "html": fragments of the events between, "is_news": whether the status or the
-    patch has changed}.
+    Messages: {"after": seq, "seq": seq, "html": fragments of the events between (which may be none), "is_news": whether
+    what stands beside the events has changed: the status, the turns that wait, the patch}.
     """
+
+    _state: tuple[Any, ...] | None = None
 
     async def connect(self) -> None:
         after = parse_qs(self.scope["query_string"].decode(errors="replace")).get("after", ["0"])[0]
@@ -156,13 +176,19 @@ class RunConsumer(Consumer):
         return [nudge.run_group(self.pk)] if Run.objects.visible_to(self.user).filter(pk=self.pk).exists() else []
 
     def news(self) -> dict[str, Any] | None:
-        run = Run.objects.visible_to(self.user).filter(pk=self.pk).first()
-        if run is None or run.next_seq <= self._seq + 1:
+        run = Run.objects.visible_to(self.user).select_related("task").filter(pk=self.pk).first()
+        if run is None:
             return None
-        page = log.after(run, self._seq)
-        if page.last == self._seq:
+        waiting = Turn.objects.filter(run=run, status=RunStatus.QUEUED).count()
+        state = (run.status, run.stage, run.stop_requested_at, run.generation, run.task.archived_at, waiting)
+        # The page was made before the socket was there, so the first look is news.
+        is_news, self._state = state != self._state, state
+        page = log.after(run, self._seq) if run.next_seq > self._seq + 1 else None
+        if not is_news and (page is None or page.last == self._seq):
             return None
-        html = render_to_string("tasks/events.html", {"page": page})
-        message = {"after": self._seq, "seq": page.last, "html": html, "is_news": page.has_status}
-        self._seq = page.last
+        message = {"after": self._seq, "seq": self._seq, "html": "", "is_news": is_news}
+        if page is not None:
+            html = render_to_string("tasks/events.html", {"page": page})
+            message |= {"seq": page.last, "html": html, "is_news": is_news or page.has_status}
+            self._seq = page.last
         return message

@@ -11,22 +11,25 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
+from django.db import connection
 from django.test import AsyncClient
+from django.test.utils import CaptureQueriesContext
 
 from asynccode.asgi import application
 from tasks import services
 from tasks.models import EventKind, Run, User
 from tasks.running import events, lifecycle
-from tasks.web import log
+from tasks.web import consumers, log
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("closed_connections")]
 Socket = WebsocketCommunicator
 
 
-async def dial(user: User | None, path: str, origin: str = "http://localhost") -> tuple[Socket, bool]:
-    client = AsyncClient()
-    if user is not None:
-        await client.aforce_login(user)
+async def dial(user: User | None, path: str, client: AsyncClient | None = None, *, origin: str = "http://localhost") -> tuple[Socket, bool]:
+    if client is None:
+        client = AsyncClient()
+        if user is not None:
+            await client.aforce_login(user)
     cookie = client.cookies.output(header="", sep=";").strip().encode()
     socket = Socket(application, path, headers=[(b"origin", origin.encode()), (b"cookie", cookie)])
     is_open, _ = await socket.connect(timeout=10)
@@ -34,8 +37,8 @@ async def dial(user: User | None, path: str, origin: str = "http://localhost") -
 
 
 @asynccontextmanager
-async def connected(user: User, path: str) -> AsyncIterator[Socket]:
-    socket, is_open = await dial(user, path)
+async def connected(user: User, path: str, client: AsyncClient | None = None) -> AsyncIterator[Socket]:
+    socket, is_open = await dial(user, path, client)
     assert is_open
     yield socket
     await socket.disconnect()
@@ -69,18 +72,24 @@ def write(run: Run) -> Write:
 async def read(socket: Socket, last: int) -> list[int]:
     """The numbers of the lines that come, up to `last`."""
     seen: list[int] = []
-    while not seen or seen[-1] < last:
+    while seen[-1:] != [last]:
         message = await take(socket)
         seen += [int(number) for number in re.findall(r"line (\d+)<", message["html"])]
     return seen
 
 
-async def test_a_socket_is_refused_to_strangers(run: Run, bob: User, alice: User) -> None:
+async def test_a_socket_is_refused_to_strangers(run: Run, bob: User) -> None:
     for path in (f"/ws/runs/{run.pk}/", f"/ws/tasks/{run.task_id}/", "/ws/runs/999/"):
         assert not (await dial(bob, path))[1]
         assert not (await dial(None, path))[1]
     assert not (await dial(None, "/ws/user/"))[1]
-    assert not (await dial(alice, f"/ws/runs/{run.pk}/", origin="https://evil.example"))[1]
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://localhost.evil.example", "null"])
+async def test_a_socket_is_refused_to_foreign_pages(run: Run, alice: User, origin: str) -> None:
+    for path in (f"/ws/runs/{run.pk}/", f"/ws/tasks/{run.task_id}/", "/ws/user/"):
+        assert not (await dial(alice, path, origin=origin))[1]
+    assert (await dial(alice, f"/ws/runs/{run.pk}/"))[1]
 
 
 async def test_events_come_as_they_are_written(run: Run, alice: User, write: Write) -> None:
@@ -127,10 +136,29 @@ async def test_a_long_log_comes_in_pages_each_when_the_one_before_was_taken(
 
 async def test_a_move_of_the_run_is_news(run: Run, alice: User) -> None:
     async with connected(alice, f"/ws/runs/{run.pk}/") as socket:
+        first = await take(socket)  # the page was made before the socket was there
+        assert first == {"after": 0, "seq": 0, "html": "", "is_news": True}
         await sync_to_async(services.cancel_run)(run=run, by=alice)
         message = await take(socket)
     assert message["is_news"]
     assert "Canceled" in message["html"]
+
+
+async def test_lines_alone_are_no_news(run: Run, alice: User, write: Write) -> None:
+    async with connected(alice, f"/ws/runs/{run.pk}/") as socket:
+        await take(socket)
+        await write(1, 1)
+        assert not (await take(socket))["is_news"]
+
+
+async def test_a_follow_up_that_comes_to_wait_or_is_withdrawn_is_news(make_run: Callable[..., Run], alice: User) -> None:
+    run = await sync_to_async(make_run)(status="running")
+    async with connected(alice, f"/ws/runs/{run.pk}/") as socket:
+        await take(socket)
+        turn = await sync_to_async(services.send_follow_up)(run=run, by=alice, prompt="more")
+        assert await take(socket) == {"after": 0, "seq": 0, "html": "", "is_news": True}
+        await sync_to_async(services.withdraw_follow_up)(turn=turn, by=alice)
+        assert (await take(socket))["is_news"]
 
 
 async def test_what_an_agent_writes_is_escaped_on_the_socket_too(run: Run, alice: User) -> None:
@@ -147,6 +175,46 @@ async def test_a_run_that_changes_hands_ends_the_socket(run: Run, alice: User, b
         await run.task.asave()
         await write(1, 1)
         assert (await socket.receive_output(timeout=10))["type"] == "websocket.close"
+
+
+@pytest.mark.parametrize("path", ["/ws/runs/{}/", "/ws/user/"])
+@pytest.mark.parametrize("how", ["signed out", "deactivated", "password changed"])
+async def test_who_may_not_come_in_any_more_is_shown_the_door(
+    run: Run, alice: User, path: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "LOOK_S", 0.2)
+    client = AsyncClient()
+    await client.aforce_login(alice)
+    async with connected(alice, path.format(run.pk), client) as socket:
+        await take(socket)
+        assert await socket.receive_nothing(timeout=0.6)  # looks come and go
+        match how:
+            case "signed out":
+                await client.alogout()
+            case "deactivated":
+                await User.objects.filter(pk=alice.pk).aupdate(is_active=False)
+            case _:
+                alice.set_password("another")
+                await alice.asave()
+        closed = await socket.receive_output(timeout=10)
+    assert (closed["type"], closed["code"]) == ("websocket.close", consumers.GONE)
+
+
+async def test_what_a_look_costs_does_not_grow(run: Run, alice: User, write: Write) -> None:
+    """Whether nothing has happened or two hundred events: a handful of queries."""
+    consumer = consumers.RunConsumer()
+    consumer.user, consumer._seq = alice, 0
+    consumer.scope = {"url_route": {"kwargs": {"pk": run.pk}}}
+
+    def look() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            consumer.groups_to_watch()
+            consumer.news()
+        return len(queries)
+
+    assert await sync_to_async(look)() <= 3
+    await write(1, 200)
+    assert await sync_to_async(look)() <= 9
 
 
 async def test_the_home_page_is_told_when_a_run_moves(run: Run, alice: User) -> None:
