@@ -22,7 +22,7 @@ from sandboxes.base import Command, CommandName, FetchedPatch, TurnSpec
 from sandboxes.base import Sandbox as Box
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
 from tasks.errors import AppError
-from tasks.models import ACTIVE, EventKind, Patch, PatchKind, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn
+from tasks.models import ACTIVE, EventKind, Patch, PatchKind, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn
 from tasks.running import attachments, backends, events, lifecycle, nudge, operations, patches, reconcile, scheduler, specs
 from tasks.running.redact import Redactor
 
@@ -42,6 +42,11 @@ def reconcile_all() -> None:
 
 def run_operation(operation_id: int) -> None:
     operations.work(operation_id)
+
+
+def look_at_repo(repo_id: int) -> None:
+    for repo in Repo.objects.filter(pk=repo_id, removed_at=None):
+        operations.look(repo)
 
 
 def forget_drafts() -> None:

@@ -12,9 +12,11 @@ from django.conf import settings
 from django.db import close_old_connections, connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from tasks.errors import AppError
 from tasks.git import mirrors, remotes
+from tasks.git.features import features
 from tasks.git.sources import Source, parse_source
 from tasks.models import Operation, OperationStatus, Repo, RunStatus, Task
 from tasks.running import backends, lifecycle, nudge
@@ -25,7 +27,14 @@ LEASE_S = 30
 MOST_TRIES = 5
 UNFINISHED = (OperationStatus.QUEUED, OperationStatus.RUNNING)
 
+LOOK_AGAIN = timedelta(hours=1)  # at what kind of files a repository has
+FRESH = timedelta(seconds=30)  # a fetch that long ago is not worth a write
+
 Progress = Callable[[int, str], None]
+
+
+class Abandoned(AppError):
+    """An operation whose row is gone or somebody else's: whoever is at it stops."""
 
 
 def begin(kind: str, subject: str) -> Operation:
@@ -50,7 +59,8 @@ def work(operation_id: int) -> None:
     mine = Operation.objects.filter(pk=operation_id, lease_owner=owner, status=OperationStatus.RUNNING)
 
     def show(percent: int, text: str) -> None:
-        mine.update(percent=percent, progress=text[:300])
+        if not mine.update(percent=percent, progress=text[:300]):
+            raise Abandoned("This is no longer wanted, or another worker does it.")
 
     over = threading.Event()
     keeper = threading.Thread(target=_keep_lease, args=(operation_id, owner, over), daemon=True)
@@ -58,8 +68,8 @@ def work(operation_id: int) -> None:
     try:
         KINDS[operation.kind](operation.subject, show)
     except AppError as error:
-        mine.update(status=OperationStatus.FAILED, error=str(error), finished_at=Now())
-        FAILED[operation.kind](operation.subject, str(error))
+        if mine.update(status=OperationStatus.FAILED, error=str(error), finished_at=Now()):
+            FAILED[operation.kind](operation.subject, str(error))
     else:
         mine.update(status=OperationStatus.SUCCEEDED, percent=100, progress="", finished_at=Now())
     finally:
@@ -88,7 +98,7 @@ def start_again() -> None:
             FAILED[operation.kind](operation.subject, error)
 
 
-# --- the first mirror of a repository -----------------------------------------------------------------------------------
+# --- the mirrors of repositories ----------------------------------------------------------------------------------------
 
 
 def source_of(repo: Repo) -> Source:
@@ -104,13 +114,42 @@ def ensure_mirror(repo: Repo) -> None:
         mirrors.ensure(repo.mirror_path, source_of(repo), timeout=settings.GIT_TIMEOUT_S, gid=backends.sandbox_gid())
 
 
+def pin(repo: Repo, branch: str) -> str:
+    """The commit that a branch stands at now, from a fresh fetch, kept whatever happens to the branch."""
+    mirrors.fetch(repo.mirror_path, source_of(repo), branch=branch, timeout=settings.GIT_TIMEOUT_S, gid=backends.sandbox_gid())
+    commit = mirrors.resolve(repo.mirror_path, branch)
+    mirrors.keep(repo.mirror_path, commit, f"commit-{commit}")
+    age = timezone.now() - (repo.mirrored_at or timezone.now())
+    if age > FRESH:
+        Repo.objects.filter(pk=repo.pk, removed_at=None).update(mirrored_at=Now())
+    if age > LOOK_AGAIN:
+        nudge.enqueue(settings.QUEUE_OPERATIONS, "look_at_repo", repo.pk)
+    return commit
+
+
+def look(repo: Repo) -> None:
+    """Write down whether the default branch has LFS files and submodules. A tree that cannot be read stays as it was known."""
+    try:
+        found = features(repo.mirror_path, repo.default_branch)
+    except AppError as error:
+        logger.warning("%s was not looked at: %s", repo, error)
+        return
+    Repo.objects.filter(pk=repo.pk).update(has_lfs=found.has_lfs, has_submodules=found.has_submodules)
+
+
 def _mirror(subject: str, progress: Progress) -> None:
-    repo = Repo.objects.select_related("owner").get(pk=int(subject.removeprefix("repo:")))
+    repo = Repo.objects.select_related("owner").filter(pk=int(subject.removeprefix("repo:")), removed_at=None).first()
+    if repo is None:
+        return
     source = source_of(repo)
+    progress(0, "Asking for its branches")
     branch = remotes.default_branch(source, timeout=settings.GIT_TIMEOUT_S)
     mirrors.ensure(repo.mirror_path, source, progress=progress, timeout=settings.MIRROR_TIMEOUT_S, gid=backends.sandbox_gid())
-    Repo.objects.filter(pk=repo.pk).update(default_branch=branch, mirrored_at=Now())
+    if not Repo.objects.filter(pk=repo.pk, removed_at=None).update(default_branch=branch, mirrored_at=Now()):
+        mirrors.remove(repo.mirror_path)  # removed while it was fetched
+        return
     pin_waiting(repo)
+    look(repo)
 
 
 def pin_waiting(repo: Repo) -> None:
