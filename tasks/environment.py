@@ -1,22 +1,28 @@
-"""The verbs of a repository's environment: scripts, network, variables, and its removal."""
+"""The verbs of a repository's environment: its name, scripts, network and variables, and its removal."""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.db import transaction
-from django.db.models import ProtectedError
+from django.db.models.functions import Now
 
 from sandboxes.egress import HostError, parse_entry
-from tasks.errors import Conflict, InvalidInput, NotAllowed
+from tasks import dotenv
+from tasks.errors import Conflict, InvalidInput, NotAllowed, RepoUnavailable
 from tasks.git import mirrors
-from tasks.models import NetworkPreset, Operation, OperationStatus, Phase, Repo, User, Variable
+from tasks.models import FINAL, NetworkPreset, Operation, Phase, Repo, Run, Sandbox, SandboxStatus, Task, User, Variable
 
+logger = logging.getLogger(__name__)
+
+MOST_NAME = 200  # characters
 MOST_SCRIPT = 100_000  # characters
 MOST_VALUE = 32_000  # characters; the kernel takes 128 KiB for one variable, in bytes
 MOST_VARIABLES = 200
 MOST_HOSTS = 200
+MOST_ERRORS = 10  # of lines, said at once
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What the sandbox itself sets, and needs as it is.
@@ -24,10 +30,23 @@ _OURS = frozenset({"HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "SHLVL",
 
 
 def update_environment(
-    *, repo: Repo, by: User, setup_script: str, check_command: str, network_preset: str, network_hosts: Sequence[str]
+    *,
+    repo: Repo,
+    by: User,
+    setup_script: str,
+    check_command: str,
+    network_preset: str,
+    network_hosts: Sequence[str],
+    name: str | None = None,
 ) -> None:
-    """Set how sandboxes of this repository are prepared and what they may reach; running ones stay as they are."""
+    """Set how sandboxes of this repository are prepared and what they may reach; running ones stay as they are.
+
+    `name` is what pages call the repository; without one it keeps the one it has.
+    """
     _check_owner(repo, by)
+    name = repo.name if name is None else name.strip()
+    if not name or len(name) > MOST_NAME or not name.isprintable():
+        raise InvalidInput(f"A name has from 1 to {MOST_NAME} characters, on one line.", field="name")
     for field, text in (("setup_script", setup_script), ("check_command", check_command)):
         if len(text) > MOST_SCRIPT:
             raise InvalidInput(f"This has {len(text):,} characters; {MOST_SCRIPT:,} are the most. Keep it in the repository.", field=field)
@@ -37,7 +56,11 @@ def update_environment(
         raise InvalidInput(f"Choose one of: {', '.join(NetworkPreset.values)}.", field="network_preset")
     hosts = _hosts(network_hosts)
     Repo.objects.filter(pk=repo.pk).update(
-        setup_script=setup_script.strip(), check_command=check_command.strip(), network_preset=network_preset, network_hosts=hosts
+        name=name,
+        setup_script=setup_script.strip(),
+        check_command=check_command.strip(),
+        network_preset=network_preset,
+        network_hosts=hosts,
     )
 
 
@@ -62,29 +85,58 @@ def _hosts(lines: Sequence[str]) -> list[str]:
 
 def set_variable(*, repo: Repo, by: User, name: str, value: str, is_secret: bool = False, phase: str = Phase.AGENT) -> Variable:
     """Set a variable, new or anew. A secret exists in the setup script only, whatever `phase` says."""
+    return _set(repo, by, {name.strip(): value}, is_secret, phase)[0]
+
+
+def set_variables(*, repo: Repo, by: User, text: str, is_secret: bool = False, phase: str = Phase.AGENT) -> list[Variable]:
+    """Set all that the text of a .env file names, or nothing: InvalidInput ("lines") has a sentence for each line that is wrong."""
     _check_owner(repo, by)
-    name = name.strip()
-    _check_variable(name, value)
+    if len(text) > MOST_SCRIPT:
+        raise InvalidInput(f"This has {len(text):,} characters; {MOST_SCRIPT:,} are the most.", field="lines")
+    found, wrong = dotenv.parse(text), []
+    for entry in found:
+        try:
+            _check_variable(entry.name, entry.value, is_secret)
+        except InvalidInput as error:
+            entry.error = entry.error or error.message
+        if entry.error:
+            wrong.append(f"Line {entry.line}: {entry.error}")
+    if wrong:
+        more = [f"{len(wrong) - MOST_ERRORS} more lines are wrong."] if len(wrong) > MOST_ERRORS else []
+        raise InvalidInput("\n".join([*wrong[:MOST_ERRORS], *more]), field="lines")
+    if not found:
+        raise InvalidInput("There is no variable in this. Write one a line: NAME=value", field="lines")
+    return _set(repo, by, {entry.name: entry.value for entry in found}, is_secret, phase)
+
+
+def _set(repo: Repo, by: User, values: Mapping[str, str], is_secret: bool, phase: str) -> list[Variable]:
+    _check_owner(repo, by)
+    for name, value in values.items():
+        _check_variable(name, value, is_secret)
     if phase not in Phase.values:
         raise InvalidInput(f"Choose one of: {', '.join(Phase.values)}.", field="phase")
     with transaction.atomic():
         Repo.objects.select_for_update().get(pk=repo.pk)
-        variable = Variable.objects.filter(repo=repo, name=name).first() or Variable(repo=repo, name=name)
-        if variable.pk is None and Variable.objects.filter(repo=repo).count() >= MOST_VARIABLES:
-            raise Conflict(f"This repository has {MOST_VARIABLES} variables, as many as it may. Remove one first.")
-        variable.value, variable.is_secret = value, is_secret
-        variable.phase = Phase.SETUP if is_secret else phase
-        variable.save()
-    return variable
+        variables = {variable.name: variable for variable in Variable.objects.filter(repo=repo)}
+        if len(variables.keys() | values.keys()) > MOST_VARIABLES:
+            raise Conflict(f"A repository has at most {MOST_VARIABLES} variables. Remove some first.")
+        changed = [variables.get(name) or Variable(repo=repo, name=name) for name in values]
+        for variable in changed:
+            variable.value, variable.is_secret = values[variable.name], is_secret
+            variable.phase = Phase.SETUP if is_secret else phase
+            variable.save()
+    return changed
 
 
-def _check_variable(name: str, value: str) -> None:
+def _check_variable(name: str, value: str, is_secret: bool) -> None:
     if not _NAME.fullmatch(name) or len(name) > 200:
         raise InvalidInput("A name has letters, digits and underscores, and does not begin with a digit: NPM_TOKEN.", field="name")
     if name == "PATH":
         raise InvalidInput("PATH would replace the sandbox's own. Extend it in the script: export PATH=/opt/tool/bin:$PATH", field="name")
     if name.upper() in _OURS or name.startswith("ASYNCCODE_"):
         raise InvalidInput(f"{name} is set by the sandbox itself. Choose another name.", field="name")
+    if is_secret and not value:
+        raise InvalidInput("A secret needs a value. The one that was there is never shown, so type it anew.", field="value")
     if "\0" in value:
         raise InvalidInput("There is a NUL character in the value; no environment variable can hold one.", field="value")
     if len(value) > MOST_VALUE:
@@ -99,19 +151,30 @@ def remove_variable(*, repo: Repo, by: User, name: str) -> bool:
 
 
 def remove_repo(*, repo: Repo, by: User) -> None:
-    """Remove a repository that no task has used, with its variables and its mirror."""
+    """Remove a repository: its variables, our copy of it, and its row, unless the history of tasks needs that. Conflict while runs
+    are at work.
+
+    A fetch that is under way ends. Adding the same source again brings a row that was kept back.
+    """
     _check_owner(repo, by)
-    subject = f"repo:{repo.pk}"
-    path = repo.mirror_path
-    if Operation.objects.filter(subject=subject, status=OperationStatus.RUNNING).exists():
-        raise Conflict("The repository is being fetched. Remove it when that is over.")
+    with transaction.atomic():
+        Repo.objects.select_for_update().get(pk=repo.pk)
+        if active := Run.objects.filter(task__repo=repo).exclude(status__in=FINAL).count():
+            verb = "1 run is" if active == 1 else f"{active} runs are"
+            raise Conflict(f"{verb} at work on this repository. Stop them, or wait for their end, before you remove it.")
+        Operation.objects.filter(subject=f"repo:{repo.pk}").delete()
+        Variable.objects.filter(repo=repo).delete()
+        Task.objects.filter(repo=repo, is_trial=True).delete()  # sandboxes that no row wants are reaped
+        if Task.objects.filter(repo=repo).exists():
+            Repo.objects.filter(pk=repo.pk).update(removed_at=Now(), mirrored_at=None)
+            # They borrow their objects from the mirror. A follow-up after the repository is back starts in a new one.
+            Sandbox.objects.filter(run__task__repo=repo).exclude(status=SandboxStatus.DESTROYED).update(status=SandboxStatus.LOST)
+        else:
+            Repo.objects.filter(pk=repo.pk).delete()
     try:
-        with transaction.atomic():
-            Operation.objects.filter(subject=subject).delete()
-            repo.delete()
-    except ProtectedError:
-        raise Conflict("Tasks have been run on this repository, and their history needs it. It cannot be removed.") from None
-    mirrors.remove(path)
+        mirrors.remove(repo.mirror_path, timeout=5)
+    except RepoUnavailable:
+        logger.info("The mirror of %s is being fetched; who does that removes it.", repo)
 
 
 def _check_owner(repo: Repo, by: User) -> None:
