@@ -7,10 +7,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Max, Q
+from django.db import IntegrityError, transaction
+from django.db.models import F, Max, Q
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
@@ -20,12 +21,32 @@ from tasks.attachments import give, give_again
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.git import mirrors, workspaces
 from tasks.git.sources import parse_source, valid_branch
-from tasks.models import ACTIVE, FINAL, Attachment, LoginLink, Mode, Operation, Repo, Run, RunStatus, Sandbox, Task, Turn, User
+from tasks.models import (
+    ACTIVE,
+    FINAL,
+    Attachment,
+    LoginLink,
+    Mode,
+    Operation,
+    Repo,
+    Run,
+    RunStatus,
+    Sandbox,
+    SandboxStatus,
+    Task,
+    Turn,
+    User,
+)
 from tasks.running import backends, lifecycle, nudge, operations
 
 MOST_PROMPT = 200_000  # characters
 MOST_ATTEMPTS = 20
+MOST_TASKS = 50  # of one submission
+MOST_RUNS = 100
 LOGIN_LINK_TTL = timedelta(hours=24)
+FAILED = (RunStatus.FAILED, RunStatus.ERRORED, RunStatus.INTERRUPTED)
+RETRY_OF = "retry_of"  # the option of a run that names the one it is a new attempt of
+ARCHIVED = "The task is archived. Bring it back first."
 
 
 # --- repositories -------------------------------------------------------------------------------------------------------
@@ -64,49 +85,129 @@ def parse_agent(text: str, *, attempts: int = 1) -> AgentChoice:
 
 
 def create_task(
-    *, by: User, repo: Repo, prompt: str, agents: Sequence[AgentChoice], branch: str = "", mode: str = Mode.CODE, backend: str = ""
+    *,
+    by: User,
+    repo: Repo,
+    prompt: str,
+    agents: Sequence[AgentChoice],
+    branch: str = "",
+    mode: str = Mode.CODE,
+    backend: str = "",
+    attachments: Sequence[Attachment] = (),
+    submission: UUID | None = None,
 ) -> Task:
-    """One task, a run for each agent, model and attempt, their first turns; queued in one transaction.
+    """One task of `create_tasks`."""
+    return create_tasks(
+        by=by,
+        repo=repo,
+        prompts=[prompt],
+        agents=agents,
+        branch=branch,
+        mode=mode,
+        backend=backend,
+        attachments=attachments,
+        submission=submission,
+    )[0]
 
-    The base commit is pinned now, from a fresh fetch; a repository whose first mirror is still being made pins it then.
+
+def create_tasks(
+    *,
+    by: User,
+    repo: Repo,
+    prompts: Sequence[str],
+    agents: Sequence[AgentChoice],
+    branch: str = "",
+    mode: str = Mode.CODE,
+    backend: str = "",
+    attachments: Sequence[Attachment] = (),
+    submission: UUID | None = None,
+) -> list[Task]:
+    """A task for each prompt, a run for each agent, model and attempt, their first turns; queued in one transaction.
+
+    The base commit, the same for all, is pinned now, from a fresh fetch; a repository whose first mirror is still being made
+    pins it then. `attachments` go with every first turn. What is sent again with the same `submission` makes nothing: it gives
+    the tasks of the first time.
     """
     if repo.owner_id != by.pk:
         raise NotAllowed("This repository belongs to somebody else.")
     backend = backend or settings.SANDBOX_BACKEND
-    _validate(prompt, agents, mode, backend)
+    check_tasks(prompts=prompts, agents=agents, mode=mode, backend=backend)
     branch = valid_branch(branch) if branch else ""
+    if already := _submitted(by, submission):
+        return already
     commit = ""
     if repo.mirrored_at is not None:
         branch = branch or repo.default_branch
-        mirrors.fetch(
-            repo.mirror_path, operations.source_of(repo), branch=branch, timeout=settings.GIT_TIMEOUT_S, gid=backends.sandbox_gid()
-        )
-        commit = mirrors.resolve(repo.mirror_path, branch)
-    with transaction.atomic():
-        task = Task.objects.create(
-            owner=by, repo=repo, title=title_of(prompt), prompt=prompt, mode=mode, base_branch=branch, base_commit=commit
-        )
-        if commit:
-            mirrors.keep(repo.mirror_path, commit, f"task-{task.pk}")
-        runs = [
-            Run(
-                task=task,
-                agent=choice.agent,
-                model=choice.model,
-                attempt=attempt,
-                backend=backend,
-                branch=workspaces.checkout_branch_name(task.pk, task.title, choice.agent, attempt),
+        commit = _pin(repo, branch)
+    try:
+        with transaction.atomic():
+            tasks = Task.objects.bulk_create(
+                Task(
+                    owner=by,
+                    repo=repo,
+                    title=title_of(prompt),
+                    prompt=prompt,
+                    mode=mode,
+                    base_branch=branch,
+                    base_commit=commit,
+                    submission=submission,
+                    position=position,
+                )
+                for position, prompt in enumerate(prompts)
             )
-            for choice in agents
-            for attempt in range(1, choice.attempts + 1)
-        ]
-        Run.objects.bulk_create(runs)
-        Turn.objects.bulk_create([Turn(run=run, number=1, prompt=prompt, author=by) for run in runs])
-        if not commit:
-            operations.begin("mirror", f"repo:{repo.pk}")
-        nudge.dispatch()
-        nudge.tell([nudge.user_group(by.pk)])
-    return task
+            give(by=by, attachments=attachments, turns=_add_runs(tasks, agents, backend))
+            if not commit:
+                operations.begin("mirror", f"repo:{repo.pk}")
+            nudge.dispatch()
+            nudge.tell([nudge.user_group(by.pk)])
+    except IntegrityError:
+        if not (already := _submitted(by, submission)):  # the same form, sent at the same time
+            raise
+        return already
+    return tasks
+
+
+def _submitted(by: User, submission: UUID | None) -> list[Task]:
+    """The tasks that were made of this submission."""
+    return list(Task.objects.filter(owner=by, submission=submission).order_by("position")) if submission else []
+
+
+def _pin(repo: Repo, branch: str) -> str:
+    """The commit that the branch stands at now, kept whatever happens to the branch."""
+    mirrors.fetch(repo.mirror_path, operations.source_of(repo), branch=branch, timeout=settings.GIT_TIMEOUT_S, gid=backends.sandbox_gid())
+    commit = mirrors.resolve(repo.mirror_path, branch)
+    mirrors.keep(repo.mirror_path, commit, f"commit-{commit}")
+    return commit
+
+
+def _add_runs(tasks: Sequence[Task], agents: Sequence[AgentChoice], backend: str) -> list[Turn]:
+    """The runs of new tasks; gives their first turns."""
+    runs = [
+        Run(
+            task=task,
+            agent=choice.agent,
+            model=choice.model,
+            attempt=attempt,
+            backend=backend,
+            branch=workspaces.checkout_branch_name(task.pk, task.title, choice.agent, attempt),
+        )
+        for task in tasks
+        for choice in agents
+        for attempt in range(1, choice.attempts + 1)
+    ]
+    Run.objects.bulk_create(runs)
+    return Turn.objects.bulk_create([Turn(run=run, number=1, prompt=run.task.prompt, author=run.task.owner) for run in runs])
+
+
+def check_tasks(*, prompts: Sequence[str], agents: Sequence[AgentChoice], mode: str = Mode.CODE, backend: str = "") -> None:
+    """Whether `create_tasks` would take these; else InvalidInput."""
+    if not 1 <= len(prompts) <= MOST_TASKS:
+        raise InvalidInput(f"These are {len(prompts)} tasks; from 1 to {MOST_TASKS} can be started together.", field="prompt")
+    for prompt in prompts:
+        _validate(prompt, agents, mode, backend or settings.SANDBOX_BACKEND)
+    runs = len(prompts) * sum(choice.attempts for choice in agents)
+    if runs > MOST_RUNS:
+        raise InvalidInput(f"These are {runs} runs; {MOST_RUNS} are the most that can be started together.", field="agents")
 
 
 def _validate(prompt: str, agents: Sequence[AgentChoice], mode: str, backend: str) -> None:
@@ -144,9 +245,30 @@ def title_of(prompt: str) -> str:
 
 def archive_task(*, task: Task, by: User) -> None:
     """Archive a task; its runs are stopped and its sandboxes destroyed, its history stays."""
-    for run in task.runs.exclude(status__in=FINAL):
-        cancel_run(run=run, by=by)
-    Task.objects.filter(pk=task.pk, archived_at=None).update(archived_at=Now())
+    archive_tasks(tasks=[task], by=by)
+
+
+def archive_tasks(*, tasks: Sequence[Task], by: User) -> None:
+    """Archive tasks, all or none; what is archived already stays as it is."""
+    with transaction.atomic():
+        for run in Run.objects.filter(task__in=tasks).exclude(status__in=FINAL).select_related("task").order_by("pk"):
+            cancel_run(run=run, by=by)
+        Task.objects.filter(pk__in=[task.pk for task in tasks], archived_at=None).update(archived_at=Now())
+        _tell_owners(tasks)
+
+
+def unarchive_tasks(*, tasks: Sequence[Task], by: User) -> int:
+    """Bring tasks back. Stopped runs stay stopped, and sandboxes that are gone stay gone: a follow-up starts in a new one, from the
+    run's newest patch. Gives the number of runs whose sandbox is gone."""
+    with transaction.atomic():
+        Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(archived_at=None).update(archived_at=None)
+        _tell_owners(tasks)
+    gone = Sandbox.objects.filter(run__task__in=tasks, generation=F("run__generation"), status=SandboxStatus.DESTROYED)
+    return gone.count()
+
+
+def _tell_owners(tasks: Sequence[Task]) -> None:
+    nudge.tell([nudge.user_group(owner) for owner in {task.owner_id for task in tasks}])
 
 
 # --- runs ---------------------------------------------------------------------------------------------------------------
@@ -155,7 +277,7 @@ def archive_task(*, task: Task, by: User) -> None:
 def send_follow_up(*, run: Run, by: User, prompt: str, attachments: Sequence[Attachment] = ()) -> Turn:
     """Another turn in the same sandbox; queued while one is at work."""
     if run.task.archived_at is not None:
-        raise Conflict("The task is archived. Start a new one instead.")
+        raise Conflict(ARCHIVED)
     _validate(prompt, [AgentChoice(run.agent, run.model)], run.task.mode, run.backend)
     with transaction.atomic():
         locked = Run.objects.select_for_update().get(pk=run.pk)
@@ -169,6 +291,21 @@ def send_follow_up(*, run: Run, by: User, prompt: str, attachments: Sequence[Att
         nudge.dispatch()
         nudge.tell([nudge.run_group(run.pk)])
     return turn
+
+
+def send_follow_ups(*, task: Task, runs: Sequence[Run], by: User, prompt: str, attachments: Sequence[Attachment] = ()) -> list[Turn]:
+    """The same follow-up to several runs of a task, all or none."""
+    if not runs:
+        raise InvalidInput("Choose at least one run to follow up.", field="runs")
+    turns = []
+    with transaction.atomic():
+        for run in sorted(runs, key=lambda run: run.pk):  # always in this order, so that nobody waits for each other
+            run.task = task
+            try:
+                turns.append(send_follow_up(run=run, by=by, prompt=prompt, attachments=attachments))
+            except Conflict as error:
+                raise Conflict(error.message if len(runs) == 1 else f"{run.label}: {error.message} Nothing was sent.") from error
+    return turns
 
 
 def withdraw_follow_up(*, turn: Turn, by: User) -> None:
@@ -210,16 +347,24 @@ def cancel_run(*, run: Run, by: User) -> bool:
 
 
 def retry_run(*, run: Run, by: User) -> Run:
-    """A new attempt of the same agent and model, from the base commit; the old one stays as it is."""
+    """A new attempt of the same agent and model, from the base commit; the old one stays as it is, and is known to be retried."""
     if not run.is_over:
         raise Conflict("The run is not over yet. Stop it first.")
+    if run.task.archived_at is not None:
+        raise Conflict(ARCHIVED)
     with transaction.atomic():
         Task.objects.select_for_update().get(pk=run.task_id)
         same = Run.objects.filter(task=run.task_id, agent=run.agent, model=run.model)
         attempt = (same.aggregate(Max("attempt"))["attempt__max"] or 0) + 1
         branch = workspaces.checkout_branch_name(run.task_id, run.task.title, run.agent, attempt)
         new = Run.objects.create(
-            task=run.task, agent=run.agent, model=run.model, options=run.options, attempt=attempt, backend=run.backend, branch=branch
+            task=run.task,
+            agent=run.agent,
+            model=run.model,
+            options=run.options | {RETRY_OF: run.pk},
+            attempt=attempt,
+            backend=run.backend,
+            branch=branch,
         )
         turn = Turn.objects.create(run=new, number=1, prompt=run.task.prompt, author=by)
         give_again(earlier=run.turns.get(number=1), turn=turn)
@@ -228,6 +373,19 @@ def retry_run(*, run: Run, by: User) -> Run:
         nudge.dispatch()
         nudge.tell([nudge.user_group(run.task.owner_id)])
     return new
+
+
+def retry_failed(*, task: Task, by: User) -> list[Run]:
+    """A new attempt for each failed run of a task that has not been retried yet."""
+    with transaction.atomic():
+        Task.objects.select_for_update().get(pk=task.pk)  # of two at the same time the second finds nothing left
+        return [retry_run(run=run, by=by) for run in failed_runs(list(task.runs.select_related("task").order_by("pk")))]
+
+
+def failed_runs(runs: Sequence[Run]) -> list[Run]:
+    """Those of a task's runs, given all, that have failed and were not retried."""
+    retried = {run.options.get(RETRY_OF) for run in runs}
+    return [run for run in runs if run.status in FAILED and run.pk not in retried]
 
 
 # --- signing in ---------------------------------------------------------------------------------------------------------

@@ -1,27 +1,71 @@
-"""A run as lists and cards show it: its state, its newest patch's figures, and its place in the queue."""
+"""A run as lists and cards show it: its state, its newest patch's figures, what it has cost, and its place in the queue."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 
+from django.db.models import Count, F, Func, IntegerField, Q, QuerySet
+
+from agents.adapters.base import ErrorClass
 from agents.registry import ADAPTERS
-from tasks.models import ACTIVE, Patch, Run, RunStatus, Stage
+from tasks.models import ACTIVE, Patch, PullRequest, PullRequestState, Run, RunStatus, Stage, Turn
 from tasks.running.scheduler import Place, places
+from tasks.services import FAILED
+from tasks.web import shown
+
+_ADVICE_ON_CLASS = {
+    ErrorClass.AUTH: "Check this agent's key, then retry.",
+    ErrorClass.CREDIT: "Top up the account that the agent's key belongs to, then retry.",
+    ErrorClass.RATE_LIMIT: "Wait a few minutes, then retry.",
+    ErrorClass.OVERLOADED: "The model's provider is busy. Retry in a few minutes.",
+    ErrorClass.MODEL: "Start a new task with another model.",
+    ErrorClass.CONTEXT: "Ask for less at once, or name the files that matter.",
+    ErrorClass.HUNG: "Retry, or ask for less at once.",
+    ErrorClass.CRASHED: "Open the run: the end of its log says why. Follow up there, or retry.",
+    ErrorClass.KILLED: "Open the run to see how far it came, or retry.",
+}
+_ADVICE_ON_STAGE = {
+    Stage.MIRROR: "Check the repository's address, then retry.",
+    Stage.PROVISION: "Retry in a moment.",
+    Stage.CHECKOUT: "Retry in a moment.",
+    Stage.SETUP: "Correct the repository's setup script, then retry.",
+    Stage.COLLECT: "The last checkpoint is kept. Retry, or follow up.",
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How much a patch changes."""
+
+    files: int
+    additions: int
+    deletions: int
 
 
 @dataclass(frozen=True)
 class RunCard:
-    """`patch` comes without its content."""
+    """`turns` counts all turns, `follow_ups` those that wait."""
 
     run: Run
-    patch: Patch | None
-    place: Place | None
+    figures: Figures | None = None
+    place: Place | None = None
+    pull_request: PullRequest | None = None
+    turns: int = 1
+    follow_ups: int = 0
 
     @property
     def agent(self) -> str:
         adapter = ADAPTERS.get(self.run.agent)
         return adapter.label if adapter else self.run.agent
+
+    @property
+    def name(self) -> str:
+        """What tells this run from the others of its task."""
+        model = f" {self.run.model}" if self.run.model else ""
+        return f"{self.agent}{model}, attempt {self.run.attempt}"
 
     @property
     def is_stopping(self) -> bool:
@@ -30,6 +74,15 @@ class RunCard:
     @property
     def can_stop(self) -> bool:
         return not self.run.is_over and not self.is_stopping
+
+    @property
+    def can_follow_up(self) -> bool:
+        """As far as the run itself goes; an archived task's take none."""
+        return not self.is_stopping
+
+    @property
+    def has_failed(self) -> bool:
+        return self.run.status in FAILED
 
     @property
     def status(self) -> str:
@@ -49,15 +102,98 @@ class RunCard:
             return ""
         return Stage(run.stage).label.lower()
 
+    @property
+    def advice(self) -> str:
+        """What to do about the error; "" where there is none."""
+        if not self.has_failed:
+            return ""
+        by_class = _ADVICE_ON_CLASS.get(self.run.error_class)  # type: ignore[call-overload]  # (a StrEnum's keys are strings)
+        return str(by_class or _ADVICE_ON_STAGE.get(self.run.stage, ""))  # type: ignore[call-overload]
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when the clock runs; None when it stands."""
+        return self.run.started_at if self.run.is_active else None
+
+    @property
+    def time(self) -> str:
+        """How long the newest turn has taken, up to now; "" for a run that waits to start."""
+        return "" if self.run.status == RunStatus.QUEUED else time_of(self.run.duration_s)
+
+    @property
+    def tokens(self) -> str:
+        """`41k in · 7k out`, or ""."""
+        run = self.run
+        return f"{amount(run.input_tokens)} in · {amount(run.output_tokens)} out" if run.input_tokens or run.output_tokens else ""
+
+    @property
+    def cost(self) -> str:
+        """`$0.62`, or "" when it is not known."""
+        return dollars(self.run.cost_usd)
+
+    @property
+    def pull_request_name(self) -> str:
+        """`PR #482 open`, `Merged #97`, or ""."""
+        if (found := self.pull_request) is None:
+            return ""
+        is_merged = found.state == PullRequestState.MERGED
+        return f"Merged #{found.number}" if is_merged else f"PR #{found.number} {PullRequestState(found.state).label.lower()}"
+
+    @property
+    def pull_request_url(self) -> str:
+        """Where the pull request is; "" for an address that no browser should be sent to."""
+        url = self.pull_request.url if self.pull_request else ""
+        return url if url.startswith(("https://", "http://")) else ""
+
+
+def time_of(seconds: float | None) -> str:
+    """A duration: 0.4 s, 6:12, 1:02:03; "" for None."""
+    return f"{max(0.1, seconds):.1f} s" if seconds is not None and seconds < 1 else shown.duration(seconds)
+
+
+def amount(number: int) -> str:
+    """A count in at most four signs: 950, 9.5k, 48k, 1.2M."""
+    for size, sign in ((1_000_000, "M"), (1_000, "k")):
+        if number >= size:
+            return f"{number / size:.1f}{sign}" if number < 10 * size else f"{number // size}{sign}"
+    return str(number)
+
+
+def dollars(cost: Decimal | None) -> str:
+    if cost is None:
+        return ""
+    return "<$0.01" if 0 < cost < Decimal("0.01") else f"${cost:,.2f}"
+
 
 def newest_patches(run_ids: Sequence[int]) -> dict[int, Patch]:
     """The newest patch of each run, without its content: a turn's final one counts before its checkpoints."""
-    found = Patch.objects.filter(run__in=run_ids).order_by("run_id", "-turn__number", "-kind").distinct("run_id").defer("content")
-    return {patch.run_id: patch for patch in found}
+    return {patch.run_id: patch for patch in _newest(run_ids).defer("content")}
+
+
+def figures_of(run_ids: Sequence[int]) -> dict[int, Figures]:
+    """The newest patch of each run in figures; the lists of files stay in the database."""
+    files = Func(F("files"), function="jsonb_array_length", output_field=IntegerField())
+    found = _newest(run_ids).values_list("run_id", files, "additions", "deletions")
+    return {run_id: Figures(*figures) for run_id, *figures in found}
+
+
+def _newest(run_ids: Sequence[int]) -> QuerySet[Patch]:
+    return Patch.objects.filter(run__in=run_ids).order_by("run_id", "-turn__number", "-kind").distinct("run_id")
 
 
 def cards_of(runs: Sequence[Run]) -> list[RunCard]:
-    patches = newest_patches([run.pk for run in runs])
+    """A card for each run, in their order; the number of queries does not depend on theirs."""
+    ids = [run.pk for run in runs]
+    figures = figures_of(ids)
+    pulls = {pull.run_id: pull for pull in PullRequest.objects.filter(run__in=ids)}
+    turns = {run_id: counts for run_id, *counts in _turn_counts(ids)}
     queued = [run.pk for run in runs if run.status == RunStatus.QUEUED]
     waiting = places(queued) if queued else {}
-    return [RunCard(run, patches.get(run.pk), waiting.get(run.pk)) for run in runs]
+    return [RunCard(run, figures.get(run.pk), waiting.get(run.pk), pulls.get(run.pk), *turns.get(run.pk, (0, 0))) for run in runs]
+
+
+def _turn_counts(run_ids: Sequence[int]) -> QuerySet[Turn, tuple[int, int, int]]:
+    """Of each run its id, its turns, and those of its follow-ups that wait."""
+    waiting = Count("pk", filter=Q(status=RunStatus.QUEUED, number__gt=1))
+    counted = Turn.objects.filter(run__in=run_ids).order_by("run").values("run").annotate(all=Count("pk"), waiting=waiting)
+    return counted.values_list("run", "all", "waiting")
