@@ -19,7 +19,7 @@ from django.utils import timezone
 from agents.registry import ADAPTERS
 from tasks.attachments import give, give_again
 from tasks.errors import Conflict, InvalidInput, NotAllowed
-from tasks.git import mirrors, workspaces
+from tasks.git import workspaces
 from tasks.git.sources import parse_source, valid_branch
 from tasks.models import (
     ACTIVE,
@@ -37,7 +37,7 @@ from tasks.models import (
     Turn,
     User,
 )
-from tasks.running import backends, lifecycle, nudge, operations
+from tasks.running import lifecycle, nudge, operations
 
 MOST_PROMPT = 200_000  # characters
 MOST_ATTEMPTS = 20
@@ -53,17 +53,42 @@ ARCHIVED = "The task is archived. Bring it back first."
 
 
 def add_repo(*, by: User, source: str) -> Repo:
-    """The user's repository for this URL or path, made if it is new; its first mirror is then an operation under way."""
+    """The user's repository for this URL or path, made if it is new and back if it was removed; its first mirror is then an
+    operation under way."""
     parsed = parse_source(source, allow_local=by.is_operator, roots=settings.LOCAL_REPO_ROOTS, allow_private=settings.ALLOW_PRIVATE_HOSTS)
     repo, _ = Repo.objects.get_or_create(owner=by, source=parsed.url, defaults={"name": parsed.name, "is_local": parsed.is_local})
+    if repo.removed_at is not None:
+        Repo.objects.filter(pk=repo.pk).update(removed_at=None)
+        repo.removed_at = None
     if repo.mirrored_at is None:
         operations.begin("mirror", f"repo:{repo.pk}")
     return repo
 
 
+def fetch_repo(*, repo: Repo, by: User) -> Operation:
+    """Bring all branches and tags of a repository's mirror up to date, as an operation; the one under way, if there is one."""
+    if repo.owner_id != by.pk:
+        raise NotAllowed("This repository belongs to somebody else.")
+    check_present(repo)
+    return operations.begin("mirror", f"repo:{repo.pk}")
+
+
+def check_present(repo: Repo) -> None:
+    """Conflict when the repository was removed: nothing new begins on it."""
+    if repo.removed_at is not None:
+        raise Conflict(f"{repo.name} was removed. Add it again under Repositories to go on.")
+
+
 def mirror_operation(repo: Repo) -> Operation | None:
     """The newest mirror operation of a repository."""
-    return Operation.objects.filter(kind="mirror", subject=f"repo:{repo.pk}").order_by("-pk").first()
+    return mirror_operations([repo]).get(repo.pk)
+
+
+def mirror_operations(repos: Sequence[Repo]) -> dict[int, Operation]:
+    """The newest mirror operation of each of these repositories that has one."""
+    subjects = {f"repo:{repo.pk}": repo.pk for repo in repos}
+    newest = Operation.objects.filter(kind="mirror", subject__in=subjects).order_by("subject", "-pk").distinct("subject")
+    return {subjects[operation.subject]: operation for operation in newest}
 
 
 # --- tasks --------------------------------------------------------------------------------------------------------------
@@ -130,6 +155,7 @@ def create_tasks(
     """
     if repo.owner_id != by.pk:
         raise NotAllowed("This repository belongs to somebody else.")
+    check_present(repo)
     backend = backend or settings.SANDBOX_BACKEND
     check_tasks(prompts=prompts, agents=agents, mode=mode, backend=backend)
     branch = valid_branch(branch) if branch else ""
@@ -138,7 +164,7 @@ def create_tasks(
     commit = ""
     if repo.mirrored_at is not None:
         branch = branch or repo.default_branch
-        commit = _pin(repo, branch)
+        commit = operations.pin(repo, branch)
     try:
         with transaction.atomic():
             tasks = Task.objects.bulk_create(
@@ -170,14 +196,6 @@ def create_tasks(
 def _submitted(by: User, submission: UUID | None) -> list[Task]:
     """The tasks that were made of this submission."""
     return list(Task.objects.filter(owner=by, submission=submission).order_by("position")) if submission else []
-
-
-def _pin(repo: Repo, branch: str) -> str:
-    """The commit that the branch stands at now, kept whatever happens to the branch."""
-    mirrors.fetch(repo.mirror_path, operations.source_of(repo), branch=branch, timeout=settings.GIT_TIMEOUT_S, gid=backends.sandbox_gid())
-    commit = mirrors.resolve(repo.mirror_path, branch)
-    mirrors.keep(repo.mirror_path, commit, f"commit-{commit}")
-    return commit
 
 
 def _add_runs(tasks: Sequence[Task], agents: Sequence[AgentChoice], backend: str) -> list[Turn]:
@@ -278,6 +296,7 @@ def send_follow_up(*, run: Run, by: User, prompt: str, attachments: Sequence[Att
     """Another turn in the same sandbox; queued while one is at work."""
     if run.task.archived_at is not None:
         raise Conflict(ARCHIVED)
+    check_present(run.task.repo)
     _validate(prompt, [AgentChoice(run.agent, run.model)], run.task.mode, run.backend)
     with transaction.atomic():
         locked = Run.objects.select_for_update().get(pk=run.pk)
@@ -352,6 +371,7 @@ def retry_run(*, run: Run, by: User) -> Run:
         raise Conflict("The run is not over yet. Stop it first.")
     if run.task.archived_at is not None:
         raise Conflict(ARCHIVED)
+    check_present(run.task.repo)
     with transaction.atomic():
         Task.objects.select_for_update().get(pk=run.task_id)
         same = Run.objects.filter(task=run.task_id, agent=run.agent, model=run.model)
