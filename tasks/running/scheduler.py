@@ -9,9 +9,10 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Count, Q
 from django.db.models.functions import Now
 
-from tasks.models import RunStatus, Sandbox, SandboxStatus, Stage
+from tasks.models import ACTIVE, Run, RunStatus, Sandbox, SandboxStatus, Stage, User
 from tasks.running import lifecycle, nudge
 
 _DISPATCHING = 0x61636F64  # advisory lock: one dispatch at a time over all workers
@@ -113,3 +114,24 @@ def places(run_ids: list[int]) -> dict[int, Place]:
             reason = f"Waits for a free place; {settings.MAX_ACTIVE_RUNS} runs may be active at once."
         found[run_id] = Place(position, reason)
     return found
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many runs of a user may be active at once, how many are, and how many new ones would start at once."""
+
+    most: int
+    active: int
+    free: int
+
+
+def quota(user: User) -> Quota:
+    """What both caps leave to a user. Runs of others that wait do not count: while a place is free, all who wait are at their own cap."""
+    counts = Run.objects.filter(status__in=[*ACTIVE, RunStatus.QUEUED]).aggregate(
+        all=Count("pk", filter=Q(status__in=ACTIVE)),
+        own=Count("pk", filter=Q(status__in=ACTIVE, task__owner=user)),
+        queued=Count("pk", filter=Q(status=RunStatus.QUEUED, task__owner=user)),
+    )
+    most = min(settings.MAX_ACTIVE_RUNS, settings.MAX_ACTIVE_RUNS_PER_USER)
+    free = min(settings.MAX_ACTIVE_RUNS - counts["all"], most - counts["own"] - counts["queued"])
+    return Quota(most, counts["own"], max(0, free))

@@ -1,0 +1,40 @@
+"""What the composer says before it is sent: how many new runs would start at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from pytest_django.fixtures import SettingsWrapper
+
+from tasks.models import Run, User
+from tasks.running.scheduler import Quota, quota
+
+pytestmark = pytest.mark.django_db
+MakeRun = Callable[..., Run]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "expected"),
+    [
+        ([], [], Quota(3, 0, 3)),
+        (["running", "starting", "succeeded"], [], Quota(3, 2, 1)),
+        (["running", "queued"], [], Quota(3, 1, 1)),
+        (["running", "running", "running", "queued"], [], Quota(3, 3, 0)),
+        ([], ["running", "running", "running", "queued", "queued"], Quota(3, 0, 1)),
+        (["running"], ["running", "running", "running"], Quota(3, 1, 0)),
+    ],
+)
+def test_both_caps_and_what_waits_are_taken_off(
+    alice: User, bob: User, make_run: MakeRun, settings: SettingsWrapper, mine: list[str], theirs: list[str], expected: Quota
+) -> None:
+    settings.MAX_ACTIVE_RUNS, settings.MAX_ACTIVE_RUNS_PER_USER = 4, 3
+    for owner, statuses in ((alice, mine), (bob, theirs)):
+        for status in statuses:
+            make_run(owner=owner, status=status)
+    assert quota(alice) == expected
+
+
+def test_it_is_one_query(alice: User, django_assert_num_queries: Callable[[int], object]) -> None:
+    with django_assert_num_queries(1):  # type: ignore[attr-defined]
+        quota(alice)
