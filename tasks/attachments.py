@@ -22,6 +22,7 @@ MOST_TOGETHER = 25 * 2**20  # bytes of the files of one prompt
 MOST_DRAFTED = 250 * 2**20  # bytes of a user's files that no prompt has yet
 MOST_NAME = 120  # characters
 MOST_NAME_BYTES = 200  # a folder takes 255, and a number may follow
+GONE = "An attached file is not there any more: files of a prompt that is not sent are kept for a day. Attach it again."
 
 # Files that browsers show as pictures and nothing else, by what they begin with.
 _PICTURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff", "image/gif": b"GIF8"}
@@ -52,12 +53,9 @@ def store(*, by: User, files: Sequence[UploadedFile[bytes]]) -> list[Attachment]
 
 
 def chosen(*, by: User, ids: Iterable[str | int]) -> list[Attachment]:
-    """The user's attachments of these ids, without their contents, in the order they were stored."""
+    """The user's attachments of these ids, without their contents, in the order they were stored; others are left out (GONE)."""
     wanted = {int(pk) for pk in ids if str(pk).isascii() and str(pk).isdecimal() and len(str(pk)) <= 18}
-    found = list(Attachment.objects.visible_to(by).defer("content").filter(pk__in=wanted))
-    if len(found) != len(wanted):
-        raise _refused("An attached file is not there any more: files of a prompt that is not sent are kept for a day. Attach it again.")
-    return found
+    return list(Attachment.objects.visible_to(by).defer("content").filter(pk__in=wanted))
 
 
 def give(*, by: User, attachments: Sequence[Attachment], turns: Sequence[Turn]) -> None:
@@ -70,7 +68,7 @@ def give(*, by: User, attachments: Sequence[Attachment], turns: Sequence[Turn]) 
     # Locked, so that none of them is removed as a draft's meanwhile.
     kept = Attachment.objects.select_for_update().filter(pk__in=[attachment.pk for attachment in attachments]).values_list("pk", flat=True)
     if len(list(kept)) != len(attachments):
-        raise _refused("An attached file was removed meanwhile. Attach it again.")
+        raise _refused(GONE)
     through = Turn.attachments.through
     through.objects.bulk_create([through(turn_id=turn.pk, attachment_id=pk) for turn in turns for pk in kept])
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django import forms
+from django.utils.datastructures import MultiValueDict
 
-from tasks import environment, services
+from tasks import attachments, environment, services
 from tasks.errors import AppError
-from tasks.models import NetworkPreset, Phase, Repo, Run, Turn, User, Variable
+from tasks.models import Attachment, NetworkPreset, Phase, Repo, Run, Turn, User, Variable
 
 Result = TypeVar("Result")
 
@@ -43,11 +44,38 @@ class ScriptField(forms.CharField):
         return (super().to_python(value) or "").replace("\r\n", "\n")
 
 
-class FollowUpForm(VerbForm):
+class WithFiles(VerbForm):
+    """A form whose prompt may have files: ids of those stored before (`attachments`), and those that come along (`files`).
+
+    `attached` are those that are stored, for the page that shows the form again.
+    """
+
+    attachments = forms.Field(required=False)
+    attached: list[Attachment] = []
+
+    def store_files(self, *, by: User) -> list[Attachment]:
+        """Store what came along, whatever else is wrong with the form, so that nobody has to choose it again."""
+        ids = self._list(self.data, "attachments")
+        self.attached = attachments.chosen(by=by, ids=ids)
+        if len(self.attached) < len(set(ids)):
+            self.add_error("attachments", attachments.GONE)
+        try:
+            self.attached += attachments.store(by=by, files=self._list(self.files, "files"))
+        except AppError as error:
+            self.add_error("attachments", error.message)
+        return self.attached
+
+    @staticmethod
+    def _list(data: Any, name: str) -> list[Any]:
+        return data.getlist(name) if isinstance(data, MultiValueDict) else []
+
+
+class FollowUpForm(WithFiles):
     prompt = ScriptField(rows=1, placeholder="Follow up in the same workspace", error_messages={"required": "The follow-up is empty."})
 
     def submit(self, *, run: Run, by: User) -> Turn | None:
-        return self.attempt(lambda: services.send_follow_up(run=run, by=by, prompt=self.cleaned_data["prompt"]))
+        files = self.store_files(by=by)
+        return self.attempt(lambda: services.send_follow_up(run=run, by=by, prompt=self.cleaned_data["prompt"], attachments=files))
 
 
 class RepoForm(VerbForm):
