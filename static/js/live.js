@@ -3,6 +3,7 @@
 
 (() => {
   const LONGEST_MS = 15000;
+  const USER = "/ws/user/"; // news of all the user's runs
   const connection = document.getElementById("connection");
   const announcer = document.getElementById("announcer");
   const lost = new Set();
@@ -52,6 +53,17 @@
     return dial;
   };
 
+  // One socket a path, however many parts of the page ask for it.
+  const sockets = new Map();
+  const follow = (path, take) => {
+    if (!sockets.has(path)) {
+      const takers = new Set();
+      sockets.set(path, takers);
+      connect(() => path, (message) => takers.forEach((each) => each(message)));
+    }
+    sockets.get(path).add(take);
+  };
+
   // Fetch `element` anew, not more than about twice a second, and not while nobody looks.
   const refresher = (element) => {
     let timer = null, isWanted = false;
@@ -91,8 +103,20 @@
     const refresh = refresher(element), poll = poller(element, refresh);
     poll();
     element.addEventListener("htmx:afterSwap", () => { poll(); announce(); });
-    if (element.dataset.live) connect(() => element.dataset.live, refresh);
+    if (element.dataset.live) follow(element.dataset.live, refresh);
   }
 
-  window.asynccode = { ...window.asynccode, connect, refresher };
+  // How many runs are on their way, in the bar of the page.
+  const activity = document.getElementById("activity");
+  const count = (message) => {
+    if (!activity || !message.activity) return;
+    for (const part of activity.children) {
+      const number = message.activity[part.dataset.status];
+      part.querySelector("b").textContent = number;
+      part.hidden = !number;
+    }
+  };
+  if (sockets.has(USER)) follow(USER, count);
+
+  window.asynccode = { ...window.asynccode, connect, refresher, followUser: (take) => { follow(USER, count); follow(USER, take); } };
 })();

@@ -16,6 +16,21 @@
     }
   });
 
+  // What has been said can be sent away; what is merely good news goes by itself once it could be read.
+  const READ_MS = 8000;
+  const prepare = () => {
+    for (const notice of document.querySelectorAll("#messages > .notice:not([data-ready])")) {
+      notice.dataset.ready = "";
+      notice.querySelector(".dismiss").hidden = false;
+      if (notice.dataset.tone === "error" || notice.querySelector("form")) continue;
+      const leave = () => notice.matches(":hover, :focus-within") ? setTimeout(leave, 1000) : notice.remove();
+      setTimeout(leave, READ_MS);
+    }
+  };
+  document.addEventListener("click", (event) => event.target.closest("#messages .dismiss")?.closest(".notice").remove());
+  document.addEventListener("htmx:oobAfterSwap", prepare);
+  prepare();
+
   // Ctrl or ⌘ with Enter sends; a form on its way cannot be sent twice.
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.target.tagName !== "TEXTAREA") return;
@@ -53,6 +68,7 @@
     }
   });
 
+  // A sentence in the corner of the window.
   let timer;
   const say = (text) => {
     problem.textContent = text;
@@ -66,4 +82,6 @@
   document.addEventListener("htmx:sendError", (event) => {
     if (event.detail.requestConfig?.verb !== "get") say("The server cannot be reached. Try again in a moment.");
   });
+
+  window.asynccode = { ...window.asynccode, say };
 })();

@@ -6,15 +6,17 @@ from typing import Any
 
 from django import template
 from django.conf import settings
-from django.db.models import Count, Q
+from django.contrib.messages.storage.base import Message
 from django.templatetags.static import static
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from tasks.models import ACTIVE, Run, RunStatus, User
+from tasks.models import Theme, User
 from tasks.web import shown
+from tasks.web.activity import activity_of
 
 register = template.Library()
+PAPER = {Theme.LIGHT: "#fbfbfa", Theme.DARK: "#131316"}  # as --paper in static/css/tokens.css
 
 
 @register.filter
@@ -54,9 +56,28 @@ def icon(name: str) -> SafeString:
 @register.simple_tag
 def activity(user: User) -> dict[str, Any]:
     """How many of the user's runs are running and queued."""
-    return Run.objects.visible_to(user).aggregate(
-        running=Count("pk", filter=Q(status__in=ACTIVE)), queued=Count("pk", filter=Q(status=RunStatus.QUEUED))
+    return activity_of(user)
+
+
+@register.simple_tag
+def theme_tags(theme: str) -> SafeString:
+    """What the browser's own parts are painted in: its bar on a phone, scrollbars, the page before the styles are there."""
+    schemes = [theme] if theme in (Theme.LIGHT, Theme.DARK) else [Theme.LIGHT, Theme.DARK]
+    bars = format_html_join(
+        "",
+        '<meta name="theme-color" content="{}"{}>',
+        (
+            (PAPER[scheme], SafeString() if len(schemes) == 1 else format_html(' media="(prefers-color-scheme: {})"', scheme))
+            for scheme in schemes
+        ),
     )
+    return format_html('<meta name="color-scheme" content="{}">{}', " ".join(schemes), bars)
+
+
+@register.simple_tag
+def undo_of(message: Message) -> str:
+    """The address that takes back what a message tells, given as its `extra_tags` ("undo:/tasks/7/restore"); "" for none."""
+    return (message.extra_tags or "").removeprefix("undo:") if (message.extra_tags or "").startswith("undo:/") else ""
 
 
 @register.simple_tag
