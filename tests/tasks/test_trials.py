@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import django_rq
 import pytest
 from django.conf import settings
 from django.db import connection
@@ -17,7 +16,7 @@ from django.utils import timezone
 from tasks import environment, services, trials
 from tasks.errors import Conflict, NotAllowed, SourceRefused
 from tasks.models import Event, Operation, Repo, Run, RunStatus, Sandbox, SandboxStatus, Task, User
-from tasks.running import events, jobs, lifecycle, reconcile, specs
+from tasks.running import events, jobs, lifecycle, specs
 
 pytestmark = pytest.mark.django_db
 
@@ -105,14 +104,6 @@ def test_one_that_begins_before_the_mirror_is_there_waits_for_it(alice: User, so
     jobs.run_operation(Operation.objects.get().pk)
     run.task.refresh_from_db()
     assert (len(run.task.base_commit), run.task.base_branch) == (40, "main")
-
-
-def test_its_sandbox_is_destroyed_as_soon_as_it_is_over(repo: Repo, alice: User) -> None:
-    run = trials.start_trial(repo=repo, by=alice)
-    end(run)
-    reconcile.destroy_unneeded()
-    asked = [(job.func_name, job.args) for job in django_rq.get_queue(settings.QUEUE_HOST).jobs]
-    assert ("tasks.running.jobs.destroy_sandbox", (run.sandboxes.get().pk,)) in asked
 
 
 def test_it_takes_no_follow_up(repo: Repo, alice: User) -> None:
