@@ -16,7 +16,7 @@ from tasks.web import shown
 from tasks.web.activity import activity_of
 
 register = template.Library()
-PAPER = {Theme.LIGHT: "#fbfbfa", Theme.DARK: "#131316"}  # as --paper in static/css/tokens.css
+PAPER: dict[str, str] = {Theme.LIGHT: "#fbfbfa", Theme.DARK: "#131316"}  # as --paper in static/css/tokens.css
 
 
 @register.filter

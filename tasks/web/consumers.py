@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from tasks.models import Patch, Run, RunStatus, Task, Turn, User
 from tasks.running import nudge
 from tasks.web import log
+from tasks.web.activity import Endings, activity_of
 
 logger = logging.getLogger(__name__)
 
@@ -122,16 +123,21 @@ class Consumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # (Channels h
 
 
 class UserConsumer(Consumer):
-    """Says that some of the user's runs have moved."""
+    """Says that some of the user's runs have moved: {"news": true, "activity": {"running", "queued"}, "ended": [see Endings.look]}."""
 
     _seen: list[Any] | None = None
+
+    async def connect(self) -> None:
+        self._endings = Endings()
+        await super().connect()
 
     def groups_to_watch(self) -> list[str]:
         return [nudge.user_group(self.user.pk)]
 
     def news(self) -> dict[str, Any] | None:
         newest = Run.objects.visible_to(self.user).order_by("-pk")[:100]
-        return self._if_new(list(newest.values_list("pk", "status", "task__archived_at")))
+        news = self._if_new(list(newest.values_list("pk", "status", "task__archived_at")))
+        return news and news | {"activity": activity_of(self.user), "ended": self._endings.look(self.user)}
 
     def _if_new(self, seen: list[Any]) -> dict[str, Any] | None:
         """News when what is seen differs from before. The page was made before the socket was there, so the first look is news."""

@@ -219,9 +219,9 @@ async def test_what_a_look_costs_does_not_grow(run: Run, alice: User, write: Wri
 
 async def test_the_home_page_is_told_when_a_run_moves(run: Run, alice: User) -> None:
     async with connected(alice, "/ws/user/") as socket:
-        assert await take(socket) == {"news": True}  # the page was made before the socket was there
+        assert (await take(socket))["news"]  # the page was made before the socket was there
         await sync_to_async(lifecycle.finish)(run.pk, source=["queued"], to="canceled")
-        assert await take(socket) == {"news": True}
+        assert (await take(socket))["news"]
 
 
 async def test_a_tasks_page_is_told_of_moves_and_not_of_every_line(run: Run, alice: User, write: Write) -> None:
