@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, Q, QuerySet, prefetch_related_objects
 
-from tasks.models import Event, EventKind, Run, Turn
-from tasks.web.shown import MOST_SHOWN, Shown, show
+from tasks.models import Attachment, Event, EventKind, Run, RunStatus, Turn
+from tasks.web.shown import MOST_SHOWN, Shown, data_of, key_of, show
 
 MOST_EVENTS = 500
 MOST_CHARACTERS = 400_000
+MOST_LATER = 2000  # events after a page among which the ends of what begins on it are looked for
+MOST_BEGUN = 100
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def _take(events: QuerySet[Event]) -> list[Event]:
         found = list(events[len(taken) : min(len(taken) + handful, MOST_EVENTS)])
         for event in found:
             taken.append(event)
-            characters += min(len(str(event.data.get("text", ""))), MOST_SHOWN)
+            characters += _size(event.data)
             if characters >= MOST_CHARACTERS:
                 return taken
         if len(found) < handful:
@@ -67,13 +71,54 @@ def _take(events: QuerySet[Event]) -> list[Event]:
     return taken
 
 
+def _size(data: Any) -> int:
+    """The characters that an event may take on the page, roughly."""
+    size, values = 0, [data]
+    while values and size < MOST_CHARACTERS:
+        value = values.pop()
+        if isinstance(value, str):
+            size += min(len(value), MOST_SHOWN)
+        elif isinstance(value, dict):
+            values.extend(value.values())
+        elif isinstance(value, list):
+            values.extend(value)
+        size += 4
+    return size
+
+
+def turns_of(events: Sequence[Event]) -> dict[int, Turn]:
+    """The turns of events by id: with the attachments (without their content) where a prompt is shown."""
+    turns = Turn.objects.filter(pk__in={event.turn_id for event in events if event.turn_id}).select_related("author").in_bulk()
+    starting = {event.turn_id for event in events if event.kind == EventKind.STATUS and data_of(event).get("status") == RunStatus.STARTING}
+    attachments = Prefetch("attachments", Attachment.objects.defer("content"))
+    prefetch_related_objects([turn for pk, turn in turns.items() if pk in starting], attachments)
+    return turns
+
+
 def _page(run: Run, events: list[Event], last: int) -> LogPage:
-    prompts = dict(Turn.objects.filter(pk__in={event.turn_id for event in events if event.turn_id}).values_list("pk", "prompt"))
     last = events[-1].seq if events else last
+    later = _later(run, events) if last < run.next_seq - 1 else []
     return LogPage(
         run_id=run.pk,
-        pieces=[piece for event in events for piece in show(event, prompts)],
+        pieces=show(events, turns_of(events), later, agent=run.agent),
         first=events[0].seq if events else last + 1,
         last=last,
         has_status=any(event.kind == EventKind.STATUS for event in events),
     )
+
+
+def _later(run: Run, events: Sequence[Event]) -> list[Event]:
+    """Results of calls and final texts that lie beyond the page on which they began."""
+    begun: dict[str, Any] = {}
+    for event in events:
+        key, data = key_of(event), data_of(event)
+        if key and (event.kind == EventKind.TOOL_CALL or "chunk" in data):
+            begun[key] = data["id"]
+        elif event.kind in (EventKind.TOOL_RESULT, EventKind.MESSAGE, EventKind.THOUGHT):
+            begun.pop(key, None)
+    if not begun:
+        return []
+    seqs = Q(seq__gt=events[-1].seq, seq__lte=events[-1].seq + MOST_LATER)
+    ends = Q(kind=EventKind.TOOL_RESULT) | Q(kind__in=[EventKind.MESSAGE, EventKind.THOUGHT], data__has_key="text")
+    found = Event.objects.filter(seqs & ends, run=run, data__id__in=list(begun.values())[-MOST_BEGUN:]).order_by("seq")
+    return list(found[:MOST_BEGUN])

@@ -2,17 +2,23 @@
 
 from django.urls import path
 
-from tasks.web import account, attachments, home, prompt_templates, repos, run, settings_page, task
+from tasks.web import account, attachments, home, log_views, prompt_templates, repos, run, settings_page, task
 from tasks.web.consumers import RunConsumer, TaskConsumer, UserConsumer
 
 urlpatterns = [
     path("", home.home, name="home"),
     path("tasks/new", task.create, name="task-create"),
+    path("tasks/archive", home.archive, name="tasks-archive"),
+    path("tasks/restore", home.restore, name="tasks-restore"),
     path("tasks/<int:pk>/", task.task, name="task"),
+    path("tasks/<int:pk>/restore", task.restore, name="task-restore"),
+    path("tasks/<int:pk>/retry", task.retry_failed, name="task-retry"),
+    path("tasks/<int:pk>/follow-up", task.follow_up, name="task-follow-up"),
     path("tasks/<int:pk>/stop", task.stop, name="task-stop"),
     path("tasks/<int:pk>/archive", task.archive, name="task-archive"),
     path("runs/<int:pk>/", run.run, name="run"),
     path("runs/<int:pk>/events", run.events, name="run-events"),
+    path("runs/<int:pk>/events/<int:seq>", log_views.run_event, name="run-event"),
     path("runs/<int:pk>/events.jsonl", run.raw_events, name="run-raw-events"),
     path("runs/<int:pk>/patch", run.patch, name="run-patch"),
     path("runs/<int:pk>/stop", run.stop, name="run-stop"),

@@ -1,0 +1,26 @@
+"""What others wrote (agents, programs, repositories, users) as HTML. All of it is taken for hostile."""
+
+from tasks.web.shown.ansi import log_html
+from tasks.web.shown.events import Shown, data_of, key_of, show, whole
+from tasks.web.shown.markdown import markdown_html
+from tasks.web.shown.patches import patch_html
+from tasks.web.shown.text import MOST_SHOWN, bare, count, cut, duration, name_html, text_html, took
+
+__all__ = [
+    "MOST_SHOWN",
+    "Shown",
+    "bare",
+    "count",
+    "cut",
+    "data_of",
+    "duration",
+    "key_of",
+    "log_html",
+    "markdown_html",
+    "name_html",
+    "patch_html",
+    "show",
+    "text_html",
+    "took",
+    "whole",
+]

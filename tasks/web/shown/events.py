@@ -1,0 +1,303 @@
+"""Events as the pieces of the log: what belongs together is one piece (a call and its result, the chunks of a message)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.utils.safestring import SafeString
+
+from agents.adapters.base import ErrorClass
+from tasks.models import ACTIVE, Attachment, Event, EventKind, RunStatus, Stage, Turn
+from tasks.web.shown.ansi import Terminal, log_html
+from tasks.web.shown.markdown import gist, markdown_html
+from tasks.web.shown.text import MOST_SHOWN, count, name_html, number, string, text_html, took
+from tasks.web.shown.tools import Call, Part, Result, call_of, result_of
+
+MOST_WHOLE = 2_000_000  # characters of one event when all of it is asked for; the raw log has the rest
+MOST_ENTRIES = 100
+
+ERROR_WORDS: Mapping[str, str] = {
+    ErrorClass.AUTH: "Not signed in",
+    ErrorClass.CREDIT: "Out of credit",
+    ErrorClass.RATE_LIMIT: "Rate limit",
+    ErrorClass.OVERLOADED: "Overloaded",
+    ErrorClass.MODEL: "Model",
+    ErrorClass.CONTEXT: "Context is full",
+    ErrorClass.HUNG: "Hung",
+    ErrorClass.CRASHED: "Crashed",
+    ErrorClass.KILLED: "Killed",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One step of a plan."""
+
+    status: str
+    text: SafeString
+
+
+NOTHING = SafeString("")
+
+
+@dataclass(eq=False)
+class Shown:
+    """One piece of the log. `look` says which fields matter: log, network, divider, note, patch, error, prompt, message,
+    thought, tool or plan."""
+
+    seq: int
+    at: datetime
+    look: str
+    html: SafeString = NOTHING
+    label: str = ""
+    stream: str = ""
+    rest: int = 0  # characters that "Show all" fetches
+    key: str = ""  # of a call, a result, or text in the making: its turn and the agent's own id
+    is_chunk: bool = False  # text as far as it has come
+    is_open: bool = False  # more may come by itself
+    is_mono: bool = False
+    is_refused: bool = False
+    advice: str = ""
+    took: str = ""
+    gist: str = ""
+    author: str = ""
+    attachments: Sequence[Attachment] = ()
+    call: Call | None = None
+    result: Result | None = None
+    entries: Sequence[Entry] = ()
+    figures: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def part(self) -> Part:
+        return Part(self.html, self.rest, self.is_mono)
+
+    @property
+    def done(self) -> int:
+        return sum(entry.status == "completed" for entry in self.entries)
+
+
+def show(events: Sequence[Event], turns: Mapping[int, Turn], later: Sequence[Event] = (), *, agent: str = "") -> list[Shown]:
+    """Events in their order as pieces. `turns` are those of the events; `later` events, beyond these, complete what began here."""
+    batch = _Batch(turns, agent)
+    for event in events:
+        batch.add(event)
+    for event in later:
+        batch.complete(event)
+    return batch.pieces()
+
+
+def key_of(event: Event) -> str:
+    """What says that events belong together: agents' ids are good within a turn. "" when the event has none."""
+    value = data_of(event).get("id")
+    return f"{event.turn_id or 0}:{str(value)[:200]}" if isinstance(value, str | int) else ""
+
+
+def whole(event: Event, turn: Turn | None) -> Part:
+    """All of one event's text, up to MOST_WHOLE characters."""
+    data = data_of(event)
+    match event.kind:
+        case EventKind.TOOL_CALL:
+            return call_of(event.seq, data, most=MOST_WHOLE).input or Part(NOTHING)
+        case EventKind.TOOL_RESULT:
+            return result_of(event.seq, event.at, data, most=MOST_WHOLE).output or Part(NOTHING)
+        case EventKind.STATUS if turn is not None and data.get("status") == RunStatus.STARTING:
+            return Part.of(turn.prompt, most=MOST_WHOLE)
+        case EventKind.MESSAGE | EventKind.THOUGHT:
+            text = string(data.get("text", data.get("chunk")))
+            rest = Part.of(text[MOST_SHOWN:], most=MOST_WHOLE)
+            html = f'{markdown_html(text[:MOST_SHOWN])}<p class="as-written">{rest.html}</p>'
+            return Part(SafeString(html), rest.rest, is_mono=False)
+        case _:
+            return Part.of(string(data.get("text")), most=MOST_WHOLE, colours=True)
+
+
+def data_of(event: Event) -> Mapping[str, Any]:
+    return event.data if isinstance(event.data, dict) else {"text": string(event.data)}
+
+
+class _Batch:
+    def __init__(self, turns: Mapping[int, Turn], agent: str) -> None:
+        self._turns = turns
+        self._agent = agent
+        self._pieces: list[Shown] = []
+        self._terminals: dict[str, Terminal] = {}
+        self._texts: dict[str, tuple[Shown, list[str]]] = {}  # in the making
+        self._calls: dict[str, Shown] = {}  # without a result so far
+        self._stage: Shown | None = None
+
+    def add(self, event: Event) -> None:
+        data = data_of(event)
+        match event.kind:
+            case EventKind.LOG:
+                self._log(event, data)
+            case EventKind.MESSAGE | EventKind.THOUGHT:
+                self._text(event, data)
+            case EventKind.TOOL_CALL:
+                piece = self._piece(event, "tool", key=key_of(event), call=call_of(event.seq, data))
+                self._calls[piece.key] = piece
+            case EventKind.TOOL_RESULT:
+                if not self.complete(event):
+                    self._piece(event, "tool", key=key_of(event), result=result_of(event.seq, event.at, data))
+            case EventKind.PLAN:
+                self._plan(event, data)
+            case EventKind.USAGE:
+                if sentence := _usage(data):
+                    self._piece(event, "note", html=text_html(sentence))
+            case EventKind.ERROR:
+                self._error(event, data)
+            case _:
+                self._status(event, data)
+
+    def complete(self, event: Event) -> bool:
+        """Take in the result of a call, or the final text of chunks, that were here; False when they were not."""
+        key, data = key_of(event), data_of(event)
+        if event.kind == EventKind.TOOL_RESULT and key in self._calls:
+            call = self._calls.pop(key)
+            call.result = result_of(event.seq, event.at, data)
+            if call.result.seconds is None:
+                call.result.seconds = max(0.0, (event.at - call.at).total_seconds())
+            return True
+        if event.kind in (EventKind.MESSAGE, EventKind.THOUGHT) and "chunk" not in data and key in self._texts:
+            piece, _ = self._texts.pop(key)
+            self._pieces.remove(piece)  # it is shown where the final text is
+            return True
+        return False
+
+    def pieces(self) -> list[Shown]:
+        for piece, chunks in self._texts.values():
+            text = "".join(chunks)
+            piece.html, piece.rest = text_html(text[:MOST_SHOWN]), max(0, len(text) - MOST_SHOWN)
+            piece.gist = gist(text)
+        plans = [piece for piece in self._pieces if piece.look == "plan"]
+        for plan in plans[-1:]:
+            plan.is_open = True
+        return self._pieces
+
+    def _piece(self, event: Event, look: str, **more: Any) -> Shown:
+        piece = Shown(event.seq, event.at, look, **more)
+        if look in ("message", "thought", "tool") and piece.result is None:
+            turn = self._turns.get(event.turn_id or 0)
+            piece.is_open = turn is not None and turn.status in ACTIVE
+        self._pieces.append(piece)
+        return piece
+
+    def _log(self, event: Event, data: Mapping[str, Any]) -> None:
+        stream, text = string(data.get("stream"))[:40], string(data.get("text"))
+        if stream == "network" and isinstance(attempt := data.get("attempt"), dict):
+            is_refused = attempt.get("is_allowed") is False
+            sentence = text.strip().removeprefix("Refused: ") if is_refused else text.strip()
+            self._piece(event, "network", html=text_html(sentence[:MOST_SHOWN]), is_refused=is_refused)
+            return
+        terminal = self._terminals.setdefault(stream, Terminal())
+        rest = max(0, len(text) - MOST_SHOWN)
+        self._piece(event, "log", html=terminal.html(text[:MOST_SHOWN]), stream=stream, rest=rest, is_mono=True)
+
+    def _text(self, event: Event, data: Mapping[str, Any]) -> None:
+        key = key_of(event)
+        if "chunk" in data:
+            if key not in self._texts:
+                self._texts[key] = (self._piece(event, event.kind, key=key, is_chunk=True), [])
+            self._texts[key][1].append(string(data["chunk"]))
+            return
+        text = string(data.get("text"))
+        piece, _ = self._texts.pop(key, (None, None))
+        if not text.strip():
+            if piece is not None:
+                self._pieces.remove(piece)
+            return
+        if piece is None:
+            piece = self._piece(event, event.kind, key=key)
+        elif event.kind == EventKind.THOUGHT:
+            piece.took = took((event.at - piece.at).total_seconds())
+        piece.seq, piece.at, piece.is_chunk, piece.is_open = event.seq, event.at, False, False
+        piece.html, piece.rest = markdown_html(text[:MOST_SHOWN]), max(0, len(text) - MOST_SHOWN)
+        piece.gist = gist(text)
+
+    def _plan(self, event: Event, data: Mapping[str, Any]) -> None:
+        found = data.get("entries")
+        entries = [entry for entry in found[:MOST_ENTRIES] if isinstance(entry, dict)] if isinstance(found, list) else []
+        known = ("completed", "in_progress")
+        steps = [
+            Entry(status if (status := string(entry.get("status"))) in known else "pending", name_html(string(entry.get("content"))[:500]))
+            for entry in entries
+        ]
+        if steps:
+            self._piece(event, "plan", entries=steps)
+
+    def _error(self, event: Event, data: Mapping[str, Any]) -> None:
+        text, name = string(data.get("text")), string(data.get("class"))
+        label = ERROR_WORDS.get(name, "Error")
+        advice = text_html(string(data.get("advice"))[:MOST_SHOWN])
+        rest = max(0, len(text) - MOST_SHOWN)
+        self._piece(event, "error", html=log_html(text[:MOST_SHOWN]), label=label, advice=advice, rest=rest)
+
+    # --- status ---------------------------------------------------------------------------------------------------------
+
+    def _status(self, event: Event, data: Mapping[str, Any]) -> None:
+        status, stage = string(data.get("status")), string(data.get("stage"))
+        if status == RunStatus.RUNNING:
+            return  # the stages that follow say more
+        if status in RunStatus.values:
+            if status == RunStatus.STARTING:
+                self._prompt(event)
+            self._end_stage(event)
+            label = RunStatus(status).label
+            if error := string(data.get("error")):
+                self._piece(event, "error", html=text_html(error[:MOST_SHOWN]), label=label)
+            else:
+                self._piece(event, "divider", html=text_html(label))
+        elif stage in Stage.values:
+            self._end_stage(event)
+            self._stage = self._piece(event, "divider", html=text_html(Stage(stage).label))
+        elif isinstance(ended := data.get("ended"), dict):
+            look, sentence = _ended(string(data.get("step"))[:40].capitalize(), ended)
+            self._piece(event, look, html=text_html(sentence), label="" if look == "note" else "Error")
+        elif "patch" in data:
+            figures = {name: int(number(data.get(name)) or 0) for name in ("files", "additions", "deletions")}
+            self._piece(event, "patch", label="Checkpoint" if data["patch"] == "checkpoint" else "Patch", figures=figures)
+        else:
+            self._piece(event, "note", html=text_html(string(data)[:MOST_SHOWN]))
+
+    def _prompt(self, event: Event) -> None:
+        turn = self._turns.get(event.turn_id or 0)
+        if turn is None:
+            return
+        author = (turn.author.display_name or turn.author.username) if turn.author else ""
+        self._piece(
+            event,
+            "prompt",
+            html=text_html(turn.prompt[:MOST_SHOWN]),
+            rest=max(0, len(turn.prompt) - MOST_SHOWN),
+            is_mono=self._agent == "shell",
+            author=name_html(author),
+            attachments=list(turn.attachments.all()),
+        )
+
+    def _end_stage(self, event: Event) -> None:
+        if self._stage is not None:
+            self._stage.took = took((event.at - self._stage.at).total_seconds())
+        self._stage = None
+
+
+def _usage(data: Mapping[str, Any]) -> str:
+    tokens = sum(number(data.get(name)) or 0 for name in ("input_tokens", "output_tokens"))
+    cost = number(data.get("cost_usd"))
+    parts = [f"{count(tokens)} token{'' if tokens == 1 else 's'}"] if tokens else []
+    if cost is not None:
+        parts.append(f"${cost:,.2f}" if cost >= 0.01 or cost == 0 else "under $0.01")
+    return " · ".join(parts)
+
+
+def _ended(step: str, data: Mapping[str, Any]) -> tuple[str, str]:
+    """How the end of a step looks, and its sentence."""
+    seconds = number(data.get("seconds"))
+    after = f" after {took(seconds)}" if seconds is not None else ""
+    reason, code = string(data.get("reason"))[:200], string(data.get("code"))[:20]
+    if reason == "exit" and data.get("code") == 0:
+        return "note", f"{step} done{after}"
+    if data.get("signal"):
+        return "error", f"{step} was ended by signal {string(data['signal'])[:20]}{after} ({reason})"
+    return "error", f"{step} ended with {f'exit code {code}' if reason == 'exit' else reason or 'no word'}{after}"
