@@ -1,38 +1,88 @@
-"""Signing in by a link, and out."""
+"""Signing in, by a link or a password, and out.
+
+Passwords are Django's own: its backends, hashers and sessions are what django-allauth stands on too, so that other ways to sign
+in can come beside this one.
+"""
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.auth import login, logout
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect, render
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.templatetags.static import static
+from django.utils.encoding import iri_to_uri
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import cache_control, never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
 from tasks import services
+from tasks.models import User
+from tasks.web import errors, limits
+from tasks.web.account_forms import SignInForm
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
+NEXT = "next"  # the cookie that remembers, until the link on the console is opened, which page somebody wanted
+NEXT_S = 3600
 
 
-@require_GET
+@sensitive_post_parameters("password")
 @never_cache
+@login_not_required
+@require_http_methods(["GET", "HEAD", "POST"])
 def sign_in(request: HttpRequest) -> HttpResponse:
     """How to sign in. A part of a page that is asked for without a session reloads its page, which leads here."""
     if request.headers.get("HX-Request"):
         return HttpResponseClientRefresh()
-    return redirect("home") if request.user.is_authenticated else render(request, "tasks/sign_in.html")
+    if request.method == "POST":
+        return _by_password(request) if settings.PASSWORD_LOGIN else HttpResponseNotAllowed(["GET", "HEAD"])
+    if request.user.is_authenticated:
+        return redirect(_wanted(request))
+    response = _ask(request, SignInForm())
+    if (wanted := _wanted(request)) == "/":
+        response.delete_cookie(NEXT, path="/sign-in/", samesite="Lax")
+    else:
+        is_https = settings.IS_HTTPS
+        response.set_cookie(NEXT, wanted, max_age=NEXT_S, path="/sign-in/", secure=is_https, httponly=True, samesite="Lax")
+    return response
 
 
-@require_http_methods(["GET", "POST"])
+def _by_password(request: HttpRequest) -> HttpResponse:
+    """Tries are counted by address and by name before they are made; the right password gives its own back."""
+    address, name = request.META.get("REMOTE_ADDR", ""), request.POST.get("username", "")
+    if wait := max(limits.ADDRESS.take(address), limits.USERNAME.take(name)):
+        return errors.too_many(request, wait)
+    form = SignInForm(request.POST)
+    if not form.is_valid() or form.user is None:
+        return _ask(request, form)
+    limits.ADDRESS.give_back(address)
+    limits.USERNAME.give_back(name)
+    return _signed_in(request, form.user, _wanted(request))
+
+
+def _ask(request: HttpRequest, form: SignInForm) -> HttpResponse:
+    context = {"form": form, "has_passwords": settings.PASSWORD_LOGIN, "next": _wanted(request)}
+    return render(request, "tasks/sign_in.html", context, status=422 if form.errors else 200)
+
+
 @never_cache
+@login_not_required
+@require_http_methods(["GET", "HEAD", "POST"])
 def login_link(request: HttpRequest, token: str) -> HttpResponse:
     """A page with a button on GET, so that a preview of the link does not use it up; signs in on POST."""
-    if request.method == "POST":
-        if user := services.use_login_link(token):
-            login(request, user, backend=BACKEND)
-            return _secret(redirect("home"))
+    if request.method != "POST":
+        return _secret(render(request, "tasks/login_link.html"))
+    address = request.META.get("REMOTE_ADDR", "")
+    if wait := limits.ADDRESS.take(address):
+        return _secret(errors.too_many(request, wait))
+    if (user := services.use_login_link(token)) is None:
         return _secret(render(request, "tasks/login_link.html", {"is_used": True}, status=410))
-    return _secret(render(request, "tasks/login_link.html"))
+    limits.ADDRESS.give_back(address)
+    return _secret(_signed_in(request, user, _local(request.COOKIES.get(NEXT, ""))))
 
 
 def _secret(response: HttpResponse) -> HttpResponse:
@@ -42,7 +92,45 @@ def _secret(response: HttpResponse) -> HttpResponse:
     return response
 
 
+def _signed_in(request: HttpRequest, user: User, wanted: str) -> HttpResponse:
+    login(request, user, backend=BACKEND)
+    response = redirect(wanted)
+    response.delete_cookie(NEXT, path="/sign-in/", samesite="Lax")
+    return response
+
+
+def _wanted(request: HttpRequest) -> str:
+    return _local(request.POST.get("next") or request.GET.get("next", ""))
+
+
+def _local(wanted: str) -> str:
+    """A path of ours; "/" for what leads elsewhere, to where a cookie has no place, or around in a circle."""
+    is_safe = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) and wanted.startswith("/") and len(wanted) <= 2000
+    is_safe = is_safe and wanted.isprintable() and not wanted.startswith(("/sign-in/", "/sign-out"))
+    return iri_to_uri(wanted) if is_safe else "/"
+
+
 @require_POST
+@login_not_required
 def sign_out(request: HttpRequest) -> HttpResponse:
     logout(request)
     return redirect("sign-in")
+
+
+@login_not_required
+@require_safe
+def admin_sign_in(request: HttpRequest) -> HttpResponse:
+    """The administration's own sign-in page would know nothing of our limits, nor whether passwords are on."""
+    if request.user.is_authenticated:
+        raise PermissionDenied
+    response = redirect("sign-in")
+    response["Location"] += f"?{request.META['QUERY_STRING']}" if request.META.get("QUERY_STRING") else ""
+    return response
+
+
+@login_not_required
+@require_safe
+@cache_control(max_age=86400)
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Where browsers look that read no HTML."""
+    return redirect(static("icon.svg"))

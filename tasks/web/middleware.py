@@ -1,0 +1,40 @@
+"""What holds for every request: that one is signed in, and that what is refused is refused in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from django.utils.deprecation import MiddlewareMixin
+
+from tasks.web import errors
+
+SIGNED_OUT = "You are signed out, so this was not sent. Copy what you typed, reload the page and sign in."
+
+
+class PlainRefusals(MiddlewareMixin):
+    """Words for a wrong method; and NUL characters, which no text in PostgreSQL can hold, go no further than here."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+            raise BadRequest("There is a NUL character in the address.")
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if isinstance(response, HttpResponseNotAllowed) and not response.content:
+            return errors.wrong_method(request, response["Allow"])
+        return response
+
+
+class SignInFirst(LoginRequiredMiddleware):
+    """Every page wants a session, unless its view is marked with `login_not_required`."""
+
+    def handle_no_permission(self, request: HttpRequest, view_func: Any) -> HttpResponse:  # type: ignore[override]  # not always a redirect
+        """Sign in and come back; what a form sent without a session comes back to the page with the form, where it is kept."""
+        if request.method in ("GET", "HEAD"):
+            return redirect_to_login(request.get_full_path())
+        if request.headers.get("HX-Request"):
+            return HttpResponse(SIGNED_OUT, status=401, content_type="text/plain; charset=utf-8")
+        return redirect_to_login(errors.page_before(request))
