@@ -6,6 +6,7 @@
   document.documentElement.dataset.attach = "";
 
   const SHOW_PROGRESS_MS = 300;
+  const sends = new Map(); // forms that wait for their files, and the button each was sent by
   const token = () => JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
   const areaOf = (node) => node.closest?.("form")?.querySelector("[data-attach]");
   const list = (area) => area.querySelector(".attached");
@@ -16,7 +17,10 @@
   const say = (area, text) => { area.querySelector("[data-problem]").textContent = text; };
 
   // Which files a prompt has outlives the page, as the prompt itself does.
-  const key = (area) => `attached:${new URL(area.closest("form").action).pathname}`;
+  const key = (area) => {
+    const form = area.closest("form");
+    return `attached:${form.dataset.draft || new URL(form.action).pathname}`;
+  };
   const remember = (area) => {
     const ids = [...area.querySelectorAll("[name=attachments]")].map((box) => box.value);
     if (ids.length) localStorage.setItem(key(area), ids.join(" "));
@@ -67,9 +71,10 @@
       if (problem) say(area, problem);
       remember(area);
       const form = area.closest("form");
-      if (isWaiting(area) || !form?.matches("[data-sends]")) return;
-      delete form.dataset.sends;
-      if (!area.querySelector("[data-problem]").textContent) form.requestSubmit();
+      if (isWaiting(area) || !sends.has(form)) return;
+      const button = sends.get(form);
+      sends.delete(form);
+      if (!area.querySelector("[data-problem]").textContent) form.requestSubmit(button);
     };
     request.upload.addEventListener("progress", (event) => { if (event.lengthComputable) progress.value = event.loaded / event.total; });
     request.addEventListener("load", () => {
@@ -175,7 +180,7 @@
     if (!isWaiting(area)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    event.target.dataset.sends = "";
+    sends.set(event.target, event.submitter);
     announce("It is sent as soon as the files are uploaded.");
   }, true);
   const forget = (form) => {
