@@ -2,12 +2,15 @@
 
 from django.urls import path
 
-from tasks.web import account, attachments, home, log_views, prompt_templates, repos, run, settings_page, task
+from tasks.web import account, attachments, home, log_views, pickers, prompt_templates, repos, run, settings_page, starting, styleguide, task
 from tasks.web.consumers import RunConsumer, TaskConsumer, UserConsumer
 
 urlpatterns = [
     path("", home.home, name="home"),
-    path("tasks/new", task.create, name="task-create"),
+    path("tasks/new", starting.create, name="task-create"),
+    path("tasks/new/several", starting.create_several, name="task-create-several"),
+    path("pick/repos", pickers.repos, name="pick-repos"),
+    path("pick/branches", pickers.branches, name="pick-branches"),
     path("tasks/archive", home.archive, name="tasks-archive"),
     path("tasks/restore", home.restore, name="tasks-restore"),
     path("tasks/<int:pk>/", task.task, name="task"),
@@ -52,6 +55,7 @@ urlpatterns = [
     path("settings/tokens", settings_page.token, name="settings-token"),
     path("settings/tokens/<int:pk>/revoke", settings_page.revoke_token, name="token-revoke"),
     path("settings/sessions/end", settings_page.end_sessions, name="sessions-end"),
+    path("styleguide", styleguide.styleguide, name="styleguide"),
 ]
 websocket_urlpatterns = [
     path("ws/user/", UserConsumer.as_asgi()),
