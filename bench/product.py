@@ -66,9 +66,9 @@ class Product:
 
     def submit(self, form: dict[str, str], *, source: Path, prompt: str, attempts: int) -> float:
         """Post the composer's form; gives the moment of the POST."""
-        fields = {"prompt": prompt, "source": str(source), "branch": "", "agent-shell": "on", "attempts-shell": str(attempts)}
+        fields = {"prompt": prompt, "source": str(source), "branch": "", "runs-shell": str(attempts)}
         at = time.time()
-        answer = self.page.post(self.url + "/", data=form | fields)
+        answer = self.page.post(self.url + "/tasks/new", data=form | fields)
         assert answer.is_redirect, f"The task was not taken: {answer.status_code} {answer.text[:2000]}"
         return at
 
