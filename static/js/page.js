@@ -44,14 +44,14 @@
       return;
     }
     form.ariaBusy = "true";
-    const button = form.querySelector("button[type=submit]");
-    form.dataset.label = button.innerHTML;
+    const button = event.submitter ?? form.querySelector("button.primary") ?? form.querySelector("button[type=submit]");
+    button.dataset.label = button.innerHTML;
     setTimeout(() => { if (form.ariaBusy === "true") button.textContent = `${form.dataset.busy} …`; }, 300);
   });
   addEventListener("pageshow", () => { // also when the page comes back out of the cache of the Back button
     for (const form of document.querySelectorAll("form[aria-busy=true]")) {
       form.ariaBusy = null;
-      form.querySelector("button[type=submit]").innerHTML = form.dataset.label;
+      for (const button of form.querySelectorAll("[data-label]")) button.innerHTML = button.dataset.label;
     }
   });
 
