@@ -37,6 +37,11 @@ class Part:
     html: SafeString
     rest: int = 0
     is_mono: bool = True
+    lines: int = 0
+
+    @property
+    def is_long(self) -> bool:
+        return self.lines > LONG
 
     @property
     def left(self) -> str:
@@ -46,7 +51,7 @@ class Part:
     def of(cls, text: str, *, most: int = MOST_SHOWN, colours: bool = False, is_mono: bool = True) -> Part:
         shown = text[:most]
         html = Terminal().html(shown) if colours else text_html(shown.removesuffix("\n"))
-        return cls(html, max(0, len(text) - most), is_mono)
+        return cls(html, max(0, len(text) - most), is_mono, shown.count("\n") + 1)
 
 
 @dataclass
@@ -54,14 +59,9 @@ class Result:
     seq: int
     at: datetime
     output: Part | None
-    lines: int
     diffs: list[FileDiff]
     failure: str  # "exit 1", "failed" or ""
     seconds: float | None
-
-    @property
-    def is_long(self) -> bool:
-        return self.lines > LONG
 
     @property
     def time(self) -> str:
@@ -104,7 +104,7 @@ def call_of(seq: int, data: Mapping[str, Any], *, most: int = MOST_SHOWN) -> Cal
         verb=verb or "Tool",
         what=name_html(what or string(data.get("tool"))[:MOST_TITLE] or "without a name"),
         is_name=bool(named) or tool in ("execute", "search", "fetch", "read", "edit", "delete", "move"),
-        input=Part.of(text, most=most) if text and given not in ({}, []) else None,
+        input=Part.of(text, most=most) if text and not _is_said(given, [what, *places]) else None,
         where=[name_html(place) for place in places],
     )
 
@@ -121,7 +121,6 @@ def result_of(seq: int, at: datetime, data: Mapping[str, Any], *, most: int = MO
         seq=seq,
         at=at,
         output=Part.of(output, most=most, colours=True) if output.strip() else None,
-        lines=output[:most].count("\n") + 1,
         diffs=file_diffs(data.get("diffs")),
         failure=failure,
         seconds=number(data.get("seconds")),
@@ -146,6 +145,15 @@ def _object(given: Any, names: tuple[str, ...]) -> str:
         if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
             return " ".join(value)
     return ""
+
+
+def _is_said(given: Any, said: list[str]) -> bool:
+    """Whether all of an input stands in the line of its call."""
+    if isinstance(given, dict):
+        return all(
+            isinstance(value, str) and any(text == value or text.startswith(f"{value}:") for text in said) for value in given.values()
+        )
+    return isinstance(given, list) and not given
 
 
 def _places(value: Any) -> list[str]:
