@@ -11,15 +11,22 @@ Product = Any  # tests/browser/conftest.py
 SLOW_MS = 30_000  # until something in a sandbox shows on a page
 
 
+def choose_repo(page: Page, address: str) -> None:
+    """Choose a repository in the composer by its address, a new one or one that is there."""
+    page.locator("#repo-picker > summary").click()
+    page.get_by_label("Search repositories").fill(address)
+    page.locator(f"#repo-picker .found[data-q='{address}']").wait_for()
+    page.get_by_label("Search repositories").press("Enter")
+
+
 def submit(page: Page, product: Product, name: str, script: str, *, attempts: int = 1) -> None:
     """Submit a shell task by the composer; ends on the task's page."""
     page.goto("/")
-    page.get_by_label("Prompt").fill(script)
-    page.locator(".picker summary").click()
-    page.locator("[name=source]").fill(str(product.repo(name)))
-    page.keyboard.press("Escape")
-    page.get_by_label("Attempts of Shell script").fill(str(attempts))
-    page.get_by_label("Prompt").press("Control+Enter")
+    page.get_by_label("Prompt", exact=True).fill(script)
+    choose_repo(page, str(product.repo(name)))
+    page.locator("#agent-picker > summary").click()
+    page.get_by_label("Runs of Shell script").fill(str(attempts))
+    page.get_by_label("Prompt", exact=True).press("Control+Enter")
     page.wait_for_url(re.compile(r"/tasks/\d+/$"), timeout=SLOW_MS)
 
 

@@ -129,10 +129,10 @@ def test_everything_but_liveness_works_without_scripts(browser: Browser, signed_
     with browser.new_context(storage_state=signed_in, base_url=live_product.url, java_script_enabled=False) as context:
         page = context.new_page()
         page.goto("/")
-        page.get_by_label("Prompt").fill("echo hi > new.txt")
-        page.locator(".picker summary").click()
+        page.get_by_label("Prompt", exact=True).fill("echo hi > new.txt")
+        page.locator("#repo-picker > summary").click()
         page.locator("[name=source]").fill(str(live_product.repo("no-scripts")))
-        page.get_by_role("button", name="Start").click()
+        page.get_by_role("button", name="Code").click()
         page.wait_for_url(re.compile(r"/tasks/\d+/$"), timeout=SLOW_MS)
         task = page.url
         for _ in range(100):
