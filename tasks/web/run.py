@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
-from django.db.models import Value
-from django.db.models.functions import Length, Substr
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
 
 from tasks import services
-from tasks.models import Event, Patch, Run
+from tasks.models import Event, Patch, Run, RunStatus, Scope
 from tasks.web import log
-from tasks.web.access import Request, action, done, go
-from tasks.web.cards import cards_of, newest_patches
+from tasks.web.access import Request, action, done, go, login_or_token
+from tasks.web.cards import amount, cards_of, newest_patches
+from tasks.web.changes import changes_of
 from tasks.web.forms import FollowUpForm
-from tasks.web.shown import patch_html
+from tasks.web.network import attempts_of
+from tasks.web.sandboxes import places_of, steps_of
 
-MOST_PATCH = 256 * 1024  # bytes of a patch on the page; the download has all
 EVENTS_AT_ONCE = 500
-
-_PARTS = {"status": "tasks/run.html#status", "changes": "tasks/run.html#changes"}
 
 
 def _run(request: Request, pk: int) -> Run:
     return get_object_or_404(Run.objects.visible_to(request.user).select_related("task__repo"), pk=pk)
 
 
-def _page(request: Request, run: Run) -> log.LogPage:
+def _log_page(request: Request, run: Run) -> log.LogPage:
     """The page of the log that the address names: before or after a seq, else the newest."""
     for name, page in (("before", log.before), ("after", log.after)):
         if (seq := request.GET.get(name, "")).isdecimal() and len(seq) < 19:
@@ -39,27 +37,78 @@ def _page(request: Request, run: Run) -> log.LogPage:
     return log.newest(run)
 
 
+# --- the page -----------------------------------------------------------------------------------------------------------
+
+
 @login_required
 @require_GET
 def run(request: Request, pk: int) -> HttpResponse:
-    return _render(request, _run(request, pk), FollowUpForm())
+    """The page, or what its scripts ask for: how the run stands ("status"), or the side with its work ("work")."""
+    found = _run(request, pk)
+    match request.htmx.target if request.htmx else None:
+        case "status":
+            return render(request, "tasks/run_status.html", _status(found))
+        case "work":
+            shown = _work(request, found)
+            is_seen = shown["version"] == request.GET.get("seen")
+            return HttpResponse(status=204) if is_seen else render(request, "tasks/run_work.html", shown)
+    return _page_with(request, found, FollowUpForm())
 
 
-def _render(request: Request, found: Run, form: FollowUpForm) -> HttpResponse:
-    part = _PARTS.get(request.htmx.target or "") if request.htmx else None
-    context = {"run": found, "task": found.task, "card": cards_of([found])[0], "form": form} | _changes(found)
-    if part is None:
-        context["page"] = _page(request, found)
-    context["waiting"] = found.turns.filter(status="queued", number__gt=1)
-    return render(request, part or "tasks/run.html", context, status=422 if form.errors else 200)
+def _page_with(request: Request, found: Run, form: FollowUpForm) -> HttpResponse:
+    context = _status(found) | _work(request, found) | {"page": _log_page(request, found), "form": form}
+    return render(request, "tasks/run.html", context, status=422 if form.errors else 200)
 
 
-def _changes(run: Run) -> dict[str, object]:
-    """The newest patch: its figures, and its beginning as HTML."""
-    if (patch := newest_patches([run.pk]).get(run.pk)) is None:
-        return {"patch": None}
-    head, size = Patch.objects.values_list(Substr("content", Value(1), Value(MOST_PATCH)), Length("content")).get(pk=patch.pk)
-    return {"patch": patch, "patch_html": patch_html(bytes(head)), "patch_size": size, "is_patch_cut": size > MOST_PATCH}
+def _status(found: Run) -> dict[str, Any]:
+    """How a run stands, what waits, and its neighbors among the task's runs."""
+    turns = found.turns.order_by("number").only("number", "prompt", "status", "started_at", "run_id")
+    waiting = list(turns.filter(status=RunStatus.QUEUED, number__gt=1, started_at=None))
+    siblings = list(Run.objects.filter(task=found.task_id).values_list("pk", flat=True))
+    at = siblings.index(found.pk)
+    return {
+        "run": found,
+        "task": found.task,
+        "card": (card := cards_of([found])[0]),
+        "advice": _GO_ON if card.advice.startswith("Open the run") else card.advice,
+        "turn": turns.exclude(status=RunStatus.QUEUED).exclude(status=RunStatus.CANCELED, started_at=None).last(),
+        "waiting": waiting,
+        "tokens": amount(found.input_tokens + found.output_tokens) if found.output_tokens else "",
+        "place_among": f"{at + 1} of {len(siblings)}" if len(siblings) > 1 else "",
+        "previous": siblings[at - 1] if at else None,
+        "next": siblings[at + 1] if at + 1 < len(siblings) else None,
+        "page_state": _PAGE_STATES.get(found.status, "running"),
+    }
+
+
+_GO_ON = "A follow-up goes on in the same workspace; Retry begins anew from the base commit."
+_PAGE_STATES: dict[str, str] = {
+    RunStatus.WAITING: "waiting",
+    RunStatus.SUCCEEDED: "done",
+    RunStatus.CANCELED: "done",
+    **dict.fromkeys((RunStatus.FAILED, RunStatus.ERRORED, RunStatus.INTERRUPTED), "failed"),
+}
+
+
+def _work(request: Request, found: Run) -> dict[str, Any]:
+    """The tab that the address names. `version` changes with what the tab shows; "" when it is to be shown anew each time."""
+    tab = tab if (tab := request.GET.get("tab", "")) in _TABS else "changes"
+    patch = newest_patches([found.pk]).get(found.pk)
+    shown = _TABS[tab](request, found, patch)
+    version = f"{patch.pk}-{patch.sha256[:16]}-{found.is_over}" if patch and tab == "changes" else ""
+    return {"run": found, "task": found.task, "tab": tab, "patch": patch, "version": version} | shown
+
+
+def _network(request: Request, found: Run, patch: Patch | None) -> dict[str, Any]:
+    until = request.GET.get("until", "")
+    return {"attempts": attempts_of(found, int(until) if until.isdecimal() and len(until) < 19 else None)}
+
+
+_TABS: dict[str, Callable[[Request, Run, Patch | None], dict[str, Any]]] = {
+    "changes": lambda request, found, patch: changes_of(patch) if patch else {},
+    "network": _network,
+    "sandbox": lambda request, found, patch: {"places": places_of(found), "steps": steps_of(found)},
+}
 
 
 @login_required
@@ -67,11 +116,11 @@ def _changes(run: Run) -> dict[str, object]:
 def events(request: Request, pk: int) -> HttpResponse:
     """A page of the log for the scripts of the run's page."""
     found = _run(request, pk)
-    return render(request, "tasks/run.html#page", {"run": found, "page": _page(request, found)})
+    return render(request, "tasks/run.html#page", {"run": found, "page": _log_page(request, found)})
 
 
-@login_required
 @require_GET
+@login_or_token(Scope.READ)
 def raw_events(request: Request, pk: int) -> StreamingHttpResponse:
     """The whole log as JSON lines."""
     found = _run(request, pk)
@@ -91,8 +140,8 @@ async def _json_lines(run: Run) -> AsyncIterator[str]:
         yield "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
 
 
-@login_required
 @require_GET
+@login_or_token(Scope.READ)
 def patch(request: Request, pk: int) -> HttpResponse:
     """The newest patch as it is, ready for `git apply --index --allow-empty`. Its bytes are the agent's: plain text, never sniffed."""
     newest = newest_patches([_run(request, pk).pk]).get(pk)
@@ -120,5 +169,16 @@ def retry(request: Request, pk: int) -> HttpResponse:
 @action("run")
 def follow_up(request: Request, pk: int) -> HttpResponse:
     found = _run(request, pk)
-    form = FollowUpForm(request.POST)
-    return redirect(found) if form.submit(run=found, by=request.user) else _render(request, found, form)
+    form = FollowUpForm(request.POST, request.FILES)
+    sent = form.submit(run=found, by=request.user)
+    if not request.htmx:
+        return redirect(found) if sent else _page_with(request, found, form)
+    form = FollowUpForm() if sent else form
+    return render(request, "tasks/run_composer.html", {"run": found, "task": found.task, "form": form}, status=200 if sent else 422)
+
+
+@action("run")
+def withdraw(request: Request, pk: int, number: int) -> HttpResponse:
+    found = _run(request, pk)
+    services.withdraw_follow_up(turn=get_object_or_404(found.turns, number=number), by=request.user)
+    return done(request, found)

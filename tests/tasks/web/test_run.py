@@ -139,11 +139,13 @@ def test_an_empty_patch_says_no_changes(as_alice: Client, make_run: Callable[...
 
 def test_a_huge_patch_is_cut_on_the_page_only(as_alice: Client, make_run: Callable[..., Run]) -> None:
     run = make_run()
-    add_patch(run, b"@@ -1 +1 @@\n" + b"+" * 2_000_000)
+    head = b"diff --git a/f b/f\n@@ -1 +1 @@\n"
+    add_patch(run, head + b"+" * 2_000_000)
     page = as_alice.get(run.get_absolute_url()).content
     assert len(page) < 600_000
-    assert b"Download the whole patch" in page
-    assert len(as_alice.get(f"/runs/{run.pk}/patch").content) == 2_000_012
+    for words in (b"This file goes on in the whole patch", b"Show the rest as plain text", b"download the whole patch"):
+        assert words in page
+    assert len(as_alice.get(f"/runs/{run.pk}/patch").content) == len(head) + 2_000_000
 
 
 # --- what can be done ---
@@ -202,7 +204,7 @@ def test_an_empty_follow_up_is_refused(as_alice: Client, make_run: Callable[...,
     assert "The follow-up is empty." in response.content.decode()
 
 
-@pytest.mark.parametrize(("part", "has"), [("status", "Queued"), ("changes", "No patch yet")])
+@pytest.mark.parametrize(("part", "has"), [("status", "Queued"), ("work", "No patch yet")])
 def test_for_news_only_a_part_is_sent(as_alice: Client, make_run: Callable[..., Run], part: str, has: str) -> None:
     page = as_alice.get(make_run().get_absolute_url(), headers=HTMX | {"HX-Target": part}).content.decode()
     assert has in page
