@@ -87,7 +87,7 @@ def page_before(request: HttpRequest) -> str:
         return "/"
     parts = urlsplit(before)
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    return path if url_has_allowed_host_and_scheme(path, allowed_hosts=None) else "/"
+    return path if path.startswith("/") and url_has_allowed_host_and_scheme(path, allowed_hosts=None) else "/"
 
 
 def _page(request: HttpRequest, template: str, status: int, sentence: str, context: dict[str, object] | None = None) -> HttpResponse:
