@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from django import forms
 from django.utils.datastructures import MultiValueDict
 
-from tasks import attachments, environment, services
+from tasks import attachments, services
 from tasks.errors import AppError
-from tasks.models import Attachment, NetworkPreset, Phase, Repo, Run, Turn, User, Variable
+from tasks.models import Attachment, Run, Turn, User
 
 Result = TypeVar("Result")
 
@@ -76,66 +76,3 @@ class FollowUpForm(WithFiles):
     def submit(self, *, run: Run, by: User) -> Turn | None:
         files = self.store_files(by=by)
         return self.attempt(lambda: services.send_follow_up(run=run, by=by, prompt=self.cleaned_data["prompt"], attachments=files))
-
-
-class RepoForm(VerbForm):
-    source = forms.CharField(
-        max_length=2000,
-        widget=forms.TextInput(attrs={"autocapitalize": "off", "spellcheck": "false", "autocomplete": "off"}),
-        error_messages={"required": "Give the repository's https URL."},
-    )
-
-    def submit(self, *, by: User) -> Repo | None:
-        return self.attempt(lambda: services.add_repo(by=by, source=self.cleaned_data["source"]))
-
-
-class EnvironmentForm(VerbForm):
-    setup_script = ScriptField(rows=6, required=False, placeholder="pip install -r requirements.txt")
-    check_command = forms.CharField(required=False, widget=forms.TextInput(attrs={"placeholder": "make test", "spellcheck": "false"}))
-    network_preset = forms.ChoiceField(choices=NetworkPreset.choices, widget=forms.RadioSelect)
-    network_hosts = ScriptField(rows=3, required=False, placeholder="example.org\n*.example.org")
-
-    @classmethod
-    def of(cls, repo: Repo, data: Any = None) -> EnvironmentForm:
-        names = ("setup_script", "check_command", "network_preset")
-        initial = {name: getattr(repo, name) for name in names} | {"network_hosts": "\n".join(repo.network_hosts)}
-        return cls(data, initial=initial)
-
-    def submit(self, *, repo: Repo, by: User) -> bool:
-        self.attempt(
-            lambda: environment.update_environment(
-                repo=repo,
-                by=by,
-                setup_script=self.cleaned_data["setup_script"],
-                check_command=self.cleaned_data["check_command"],
-                network_preset=self.cleaned_data["network_preset"],
-                network_hosts=self.cleaned_data["network_hosts"].split("\n"),
-            )
-        )
-        return not self.errors
-
-
-class VariableForm(VerbForm):
-    name = forms.CharField(
-        widget=forms.TextInput(attrs={"placeholder": "NAME", "autocomplete": "off", "spellcheck": "false"}),
-        error_messages={"required": "Give the variable a name."},
-    )
-    value = forms.CharField(
-        required=False,
-        strip=False,
-        widget=forms.Textarea(attrs={"rows": 1, "placeholder": "value", "autocomplete": "off", "spellcheck": "false"}),
-    )
-    is_secret = forms.BooleanField(required=False)
-    phase = forms.ChoiceField(choices=Phase.choices, initial=Phase.AGENT, required=False)
-
-    def submit(self, *, repo: Repo, by: User) -> Variable | None:
-        return self.attempt(
-            lambda: environment.set_variable(
-                repo=repo,
-                by=by,
-                name=self.cleaned_data["name"],
-                value=self.cleaned_data["value"].replace("\r\n", "\n"),
-                is_secret=self.cleaned_data["is_secret"],
-                phase=self.cleaned_data["phase"] or Phase.AGENT,
-            )
-        )

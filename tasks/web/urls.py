@@ -2,7 +2,22 @@
 
 from django.urls import path
 
-from tasks.web import account, attachments, home, log_views, pickers, prompt_templates, repos, run, settings_page, starting, styleguide, task
+from tasks.web import (
+    account,
+    attachments,
+    home,
+    log_views,
+    pickers,
+    prompt_templates,
+    repos,
+    run,
+    settings_page,
+    starting,
+    styleguide,
+    task,
+    trial,
+    variables,
+)
 from tasks.web.consumers import RunConsumer, TaskConsumer, UserConsumer
 
 urlpatterns = [
@@ -41,8 +56,11 @@ urlpatterns = [
     path("repos/<int:pk>/", repos.repo, name="repo"),
     path("repos/<int:pk>/fetch", repos.fetch_again, name="repo-fetch"),
     path("repos/<int:pk>/remove", repos.remove, name="repo-remove"),
-    path("repos/<int:pk>/variables", repos.set_variable, name="variable-set"),
-    path("repos/<int:pk>/variables/<str:name>/remove", repos.remove_variable, name="variable-remove"),
+    path("repos/<int:pk>/trial", trial.tail, name="repo-trial"),
+    path("repos/<int:pk>/trial/stop", trial.stop, name="repo-trial-stop"),
+    path("repos/<int:pk>/variables", variables.set_variable, name="variable-set"),
+    path("repos/<int:pk>/variables/several", variables.set_variables, name="variables-set"),
+    path("repos/<int:pk>/variables/<str:name>/remove", variables.remove_variable, name="variable-remove"),
     path("sign-in/", account.sign_in, name="sign-in"),
     path("sign-in/link/<str:token>/", account.login_link, name="login-link"),
     path("sign-out", account.sign_out, name="sign-out"),

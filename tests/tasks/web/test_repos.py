@@ -28,7 +28,7 @@ def test_a_repository_is_added_and_its_progress_shown(as_alice: Client, alice: U
     Operation.objects.update(status=OperationStatus.RUNNING, percent=40, progress="Receiving objects")
     part = as_alice.get("/repos/", headers=HTMX).content.decode()
     assert 'value="40"' in part
-    assert "Receiving objects" in part
+    assert "receiving objects" in part
     assert "data-poll" in part
 
 
@@ -90,13 +90,6 @@ def test_an_unused_repository_can_be_removed(as_alice: Client, repo: Repo, addre
     assert "Remove repo?" in as_alice.get(f"{address}remove").content.decode()
     assert as_alice.post(f"{address}remove").status_code == 302
     assert not Repo.objects.exists()
-
-
-def test_a_used_one_cannot(as_alice: Client, make_task: Callable[..., Task]) -> None:
-    task = make_task()
-    response = as_alice.post(f"/repos/{task.repo_id}/remove")
-    assert "It cannot be removed." in response.content.decode()
-    assert Repo.objects.exists()
 
 
 @pytest.mark.parametrize("path", ["", "fetch", "remove", "variables", "variables/MODE/remove"])
