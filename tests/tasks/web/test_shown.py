@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
-from tasks.models import Event
 from tasks.web import shown
-
-
-def event(kind: str, **data: object) -> Event:
-    return Event(run_id=1, seq=7, turn_id=3, kind=kind, data=data, at=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_markup_is_escaped() -> None:
@@ -39,63 +32,22 @@ def test_lines_and_tabs_stay_in_text_and_are_marked_in_names() -> None:
     assert "\t" not in shown.name_html("a\tb")
 
 
-@pytest.mark.parametrize(
-    ("output", "left"),
-    [
-        ("\x1b[1;31mred\x1b[0m", "red"),
-        ("\x1b]8;;https://evil.example\x07link\x1b]8;;\x07", "link"),
-        ("\x1b]0;title\x1b\\text", "text"),
-        ("\x1bPsecret\x1b\\after", "after"),
-        ("\x1b(Bplain\x1b7", "plain"),
-        ("10 %\r50 %\r100 %\nend\r\n", "100 %\nend"),
-        ("half \x1b[", "half "),
-        ("alone \x1b", 'alone <span class="mark" title="control character">\\x1b</span>'),
-    ],
-)
-def test_terminal_escapes_are_taken_out(output: str, left: str) -> None:
-    assert shown.log_html(output) == left
-
-
-def test_a_huge_line_is_cut_and_says_so() -> None:
-    html = shown.log_html("x" * (shown.MOST_SHOWN + 1234))
-    assert len(html) < shown.MOST_SHOWN + 100
-    assert "1,234 more characters" in html
-
-
 @pytest.mark.parametrize(("seconds", "text"), [(None, ""), (0, "0:00"), (65.9, "1:05"), (3723, "1:02:03"), (-1, "0:00")])
 def test_durations(seconds: float | None, text: str) -> None:
     assert shown.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("data", "look", "text"),
-    [
-        ({"status": "succeeded"}, "divider", "Succeeded"),
-        ({"status": "errored", "error": "No <disk>."}, "error", "Errored. No &lt;disk&gt;."),
-        ({"stage": "setup"}, "divider", "Running the setup script"),
-        ({"step": "setup", "ended": {"reason": "exit", "code": 0, "signal": None, "seconds": 1.24}}, "note", "Setup done after 1.2 s"),
-        ({"step": "agent", "ended": {"reason": "exit", "code": 3, "seconds": 1}}, "error", "Agent ended with exit code 3 after 1.0 s"),
-        ({"step": "agent", "ended": {"reason": "silence", "code": None, "seconds": 9}}, "error", "Agent ended with silence after 9.0 s"),
-        ({"patch": "final", "files": 1, "additions": 2, "deletions": 0}, "note", "Patch: 1 file, +2 −0"),
-        ({"patch": "checkpoint", "files": 0}, "note", "Checkpoint: no changes"),
-        ({"something": "new"}, "note", "{&quot;something&quot;: &quot;new&quot;}"),
-    ],
+    ("seconds", "text"),
+    [(None, ""), (0.04, "0.0 s"), (4.83, "4.8 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (251, "4 min 11 s"), (7500, "2 h 5 min")],
 )
-def test_status_events_are_sentences(data: dict[str, object], look: str, text: str) -> None:
-    (piece,) = shown.show(event("status", **data), {})
-    assert (piece.look, piece.html) == (look, text)
+def test_how_long_something_took(seconds: float | None, text: str) -> None:
+    assert shown.took(seconds) == text
 
 
-def test_a_turn_begins_with_its_prompt() -> None:
-    prompt, status = shown.show(event("status", status="starting"), {3: "rm -rf <dir>"})
-    assert (prompt.look, prompt.html) == ("prompt", "rm -rf &lt;dir&gt;")
-    assert status.html == "Starting"
-
-
-@pytest.mark.parametrize("kind", ["tool_call", "tool_result", "plan", "usage", "message", "thought", "log", "error", "status"])
-@pytest.mark.parametrize("data", [{}, {"text": None}, {"ended": {}}, {"patch": "final"}, {"status": ["odd"]}])
-def test_odd_events_are_shown_all_the_same(kind: str, data: dict[str, object]) -> None:
-    assert isinstance(shown.show(event(kind, **data), {}), list)
+@pytest.mark.parametrize(("number", "text"), [(0, "0"), (812, "812"), (4_200, "4.2k"), (4_000, "4k"), (48_100, "48k"), (1_300_000, "1.3M")])
+def test_many_of_something(number: float, text: str) -> None:
+    assert shown.count(number) == text
 
 
 def test_a_patch_has_its_lines_told_apart() -> None:
