@@ -14,7 +14,7 @@ from agents.registry import ADAPTERS
 from tasks.models import ACTIVE, Patch, PullRequest, PullRequestState, Run, RunStatus, Stage, Turn
 from tasks.running.scheduler import Place, places
 from tasks.services import FAILED
-from tasks.web import shown
+from tasks.web.shown.text import duration
 
 _ADVICE_ON_CLASS = {
     ErrorClass.AUTH: "Check this agent's key, then retry.",
@@ -27,10 +27,7 @@ _ADVICE_ON_CLASS = {
     ErrorClass.CRASHED: "Open the run: the end of its log says why. Follow up there, or retry.",
     ErrorClass.KILLED: "Open the run to see how far it came, or retry.",
 }
-_ADVICE_ON_STAGE = {
-    Stage.MIRROR: "Check the repository's address, then retry.",
-    Stage.PROVISION: "Retry in a moment.",
-    Stage.CHECKOUT: "Retry in a moment.",
+_ADVICE_ON_STAGE = {  # where the error itself does not say what to do
     Stage.SETUP: "Correct the repository's setup script, then retry.",
     Stage.COLLECT: "The last checkpoint is kept. Retry, or follow up.",
 }
@@ -148,7 +145,7 @@ class RunCard:
 
 def time_of(seconds: float | None) -> str:
     """A duration: 0.4 s, 6:12, 1:02:03; "" for None."""
-    return f"{max(0.1, seconds):.1f} s" if seconds is not None and seconds < 1 else shown.duration(seconds)
+    return f"{max(0.1, seconds):.1f} s" if seconds is not None and seconds < 1 else duration(seconds)
 
 
 def amount(number: int) -> str:

@@ -1,0 +1,261 @@
+"""The list of tasks: which of them, as the address says, and how each row tells of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.http import QueryDict
+from django.urls import reverse
+
+from agents.registry import ADAPTERS
+from tasks.models import ACTIVE, Mode, Repo, Run, RunStatus, Task, User
+from tasks.services import FAILED
+from tasks.web.cards import Figures, RunCard, cards_of, time_of
+
+PAGE = 30
+MOST_SHOWN = 300  # rows that a list which was paged on keeps when it is fetched anew
+MOST_CHIPS = 5
+MOST_REPOS = 200  # in the picker
+
+WORKING = (RunStatus.QUEUED, *ACTIVE)
+SHOWS = {"": "All", "working": "Working", "waiting": "Waiting for you", "done": "Done", "failed": "Failed", "archived": "Archived"}
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
+def _with_run(*statuses: RunStatus) -> Exists:
+    return Exists(Run.objects.filter(task=OuterRef("pk"), status__in=statuses))
+
+
+_SHOWN: dict[str, Q] = {
+    "working": Q(_with_run(*WORKING)),
+    "waiting": Q(_with_run(RunStatus.WAITING)),
+    "done": ~Q(_with_run(*WORKING, RunStatus.WAITING)) & Q(_with_run(RunStatus.SUCCEEDED)),
+    "failed": Q(_with_run(*FAILED)),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A filter's value as a link."""
+
+    label: str
+    address: str
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which tasks: `?show=…&in=REPO&agent=…&q=…`. What makes no sense is left out."""
+
+    show: str = ""
+    repo: int | None = None
+    agent: str = ""
+    text: str = ""
+
+    @classmethod
+    def of(cls, asked: QueryDict) -> Filters:
+        show, agent = asked.get("show", ""), asked.get("agent", "")
+        return cls(
+            show if show in SHOWS else "",
+            _number(asked.get("in", "")),
+            agent if agent in ADAPTERS else "",
+            " ".join(asked.get("q", "").replace("\0", " ").split())[:200],
+        )
+
+    @property
+    def pairs(self) -> list[tuple[str, Any]]:
+        """What the address says of them, without the search."""
+        given = {"show": self.show, "in": self.repo, "agent": self.agent}
+        return [(name, value) for name, value in given.items() if value]
+
+    @property
+    def query(self) -> str:
+        """`?show=done&q=upload`, or ""."""
+        pairs = [*self.pairs, *([("q", self.text)] if self.text else [])]
+        return f"?{urlencode(pairs)}" if pairs else ""
+
+    @property
+    def address(self) -> str:
+        return reverse("home") + self.query
+
+    @property
+    def older(self) -> str:
+        """The address to which the id to page on from is appended."""
+        return f"{self.address}{'&' if self.query else '?'}before="
+
+    @property
+    def is_archive(self) -> bool:
+        return self.show == "archived"
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether more than the whole list, or the whole archive, is asked for."""
+        return bool(self.text or self.repo or self.agent) or self.show not in ("", "archived")
+
+    @property
+    def cleared(self) -> str:
+        """The address without the search; without anything, when there is none."""
+        return replace(self, text="").address if self.text else reverse("home")
+
+    @property
+    def shows(self) -> list[Choice]:
+        return [Choice(label, replace(self, show=show).address, show == self.show) for show, label in SHOWS.items()]
+
+    @property
+    def agents(self) -> list[Choice]:
+        names = {"": "All agents", **{adapter.name: adapter.label for adapter in ADAPTERS.values()}}
+        return [Choice(label, replace(self, agent=name).address, name == self.agent) for name, label in names.items()]
+
+    def repos(self, user: User) -> list[Choice]:
+        found: list[tuple[int | None, str]] = list(Repo.objects.visible_to(user).values_list("pk", "name")[:MOST_REPOS])
+        return [Choice(label, replace(self, repo=pk).address, pk == self.repo) for pk, label in [(None, "All repositories"), *found]]
+
+    def tasks(self, user: User) -> QuerySet[Task]:
+        """Newest first."""
+        found = Task.objects.visible_to(user).filter(is_trial=False, archived_at__isnull=not self.is_archive)
+        if self.show in _SHOWN:
+            found = found.filter(_SHOWN[self.show])
+        if self.repo:
+            found = found.filter(repo=self.repo)
+        if self.agent:
+            found = found.filter(Exists(Run.objects.filter(task=OuterRef("pk"), agent=self.agent)))
+        if self.text:
+            found = found.matching(self.text)
+        return found.order_by("-pk")
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Attempts of one agent and model that stand alike."""
+
+    cards: Sequence[RunCard]
+    has_model: bool
+
+    @property
+    def first(self) -> RunCard:
+        return self.cards[0]
+
+    @property
+    def label(self) -> str:
+        return f"{self.first.agent} {self.first.run.model}" if self.has_model and self.first.run.model else self.first.agent
+
+    @property
+    def address(self) -> str:
+        run = self.first.run
+        return run.get_absolute_url() if len(self.cards) == 1 else reverse("task", args=[run.task_id])
+
+    @property
+    def state(self) -> str:
+        """What the dot does not say by itself."""
+        card = self.first
+        ahead = [card.place.position - 1 for card in self.cards if card.place]
+        if ahead:
+            return f"waits: {min(ahead)} ahead" if min(ahead) else "waits: next"
+        if card.is_stopping:
+            return "stopping"
+        return "" if card.run.status in (*ACTIVE, RunStatus.SUCCEEDED) else RunStatus(card.run.status).label.lower()
+
+    @property
+    def figures(self) -> tuple[str, str] | None:
+        """Lines added and removed, from the least to the most where attempts differ: ("+12–88", "−3")."""
+        found = [card.figures for card in self.cards if card.figures and card.figures.files]
+        if not found:
+            return None
+        added, removed = sorted({f.additions for f in found}), sorted({f.deletions for f in found})
+        return f"+{_spread(added)}", f"−{_spread(removed)}"
+
+
+def _spread(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}"
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    task: Task
+    cards: list[RunCard]
+
+    @property
+    def figures(self) -> Figures | None:
+        """What the task has come to: the chosen run's patch, else what all patches agree on."""
+        chosen = [card.figures for card in self.cards if card.run.chosen_at]
+        found = {figures for figures in (chosen or [card.figures for card in self.cards]) if figures}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether it has come to nothing: all is over and no patch has a file."""
+        return self.figures is not None and not self.figures.files and all(card.run.is_over for card in self.cards)
+
+    @property
+    def has_answer(self) -> bool:
+        return self.task.mode == Mode.ASK and any(card.run.status == RunStatus.SUCCEEDED for card in self.cards)
+
+    @property
+    def pulls(self) -> list[RunCard]:
+        return [card for card in self.cards if card.pull_request]
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when it has been at work."""
+        return min((card.since for card in self.cards if card.since), default=None)
+
+    @property
+    def time(self) -> str:
+        """How long it is at work, or how long its slowest run took."""
+        clocks = [card.run.duration_s for card in self.cards if card.since] or [
+            card.run.duration_s for card in self.cards if card.run.finished_at
+        ]
+        return time_of(max((clock for clock in clocks if clock is not None), default=None))
+
+    @property
+    def chips(self) -> list[Chip]:
+        models: dict[str, set[str]] = {}
+        groups: dict[tuple[Any, ...], list[RunCard]] = {}
+        for card in self.cards:
+            models.setdefault(card.run.agent, set()).add(card.run.model)
+            groups.setdefault((card.run.agent, card.run.model, card.run.status, card.is_stopping), []).append(card)
+        return [Chip(cards, len(models[cards[0].run.agent]) > 1) for cards in groups.values()]
+
+    @property
+    def shown_chips(self) -> list[Chip]:
+        return self.chips[:MOST_CHIPS]
+
+    @property
+    def more_chips(self) -> int:
+        return max(0, len(self.chips) - MOST_CHIPS)
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    """Rows, newest first. `before` is the id the page begins after, `last` that of its last row, `older` where the next page is."""
+
+    filters: Filters
+    rows: Sequence[TaskRow]
+    before: int | None
+    last: int | None
+    older: str
+
+
+def task_page(user: User, asked: QueryDict) -> TaskPage:
+    """The page that the address asks for; with `to=ID` all rows down to that one, so that what was paged on stays."""
+    filters, before, to = Filters.of(asked), _number(asked.get("before", "")), _number(asked.get("to", ""))
+    tasks = filters.tasks(user).select_related("repo").defer("prompt", "search")
+    if before:
+        tasks = tasks.filter(pk__lt=before)
+    shown = list(tasks.filter(pk__gte=to)[:MOST_SHOWN]) if to else []
+    if len(shown) < PAGE:
+        shown = list(tasks[:PAGE])
+    last = shown[-1].pk if shown else None
+    has_older = last is not None and tasks.filter(pk__lt=last).exists()
+    rows = {task.pk: TaskRow(task, []) for task in shown}
+    for card in cards_of(list(Run.objects.visible_to(user).filter(task__in=rows).order_by("pk"))):
+        rows[card.run.task_id].cards.append(card)
+    return TaskPage(filters, list(rows.values()), before, last, f"{filters.older}{last}" if has_older else "")
