@@ -76,8 +76,9 @@
     timer = setTimeout(() => { problem.textContent = ""; }, 8000);
   };
   document.addEventListener("htmx:responseError", (event) => {
-    const status = event.detail.xhr.status;
-    say(status === 403 || status === 404 ? "This is not there any more. Reload the page." : `The server could not do that (${status}). Try again in a moment.`);
+    const { xhr } = event.detail; // our error pages answer scripts with one sentence
+    const isSentence = xhr.getResponseHeader("Content-Type")?.startsWith("text/plain") && xhr.responseText.length < 300;
+    say(isSentence ? xhr.responseText : `The server could not do that (${xhr.status}). Try again in a moment.`);
   });
   document.addEventListener("htmx:sendError", (event) => {
     if (event.detail.requestConfig?.verb !== "get") say("The server cannot be reached. Try again in a moment.");
