@@ -51,7 +51,7 @@ class Part:
     def of(cls, text: str, *, most: int = MOST_SHOWN, colours: bool = False, is_mono: bool = True) -> Part:
         shown = text[:most]
         html = Terminal().html(shown) if colours else text_html(shown.removesuffix("\n"))
-        return cls(html, max(0, len(text) - most), is_mono, shown.count("\n") + 1)
+        return cls(html, max(0, len(text) - most), is_mono, shown.removesuffix("\n").count("\n") + 1)
 
 
 @dataclass
