@@ -144,7 +144,6 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
         "base-uri": [NONE],
     },
-    "EXCLUDE_URL_PREFIXES": ("/django-rq/",),
 }
 
 # --- jobs -------------------------------------------------------------------------------------------------------
@@ -155,6 +154,7 @@ QUEUE_HOST = f"host-{HOST_NAME}"
 QUEUE_OPERATIONS = "operations"
 RQ_QUEUES = {name: {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 300} for name in (QUEUE_RUNS, QUEUE_HOST)}
 RQ_QUEUES[QUEUE_OPERATIONS] = {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 4 * 3600}
+RQ_SHOW_ADMIN_LINK = False  # their pages are at one address only: /django-rq/
 RQ = {"DEFAULT_RESULT_TTL": 60, "DEFAULT_FAILURE_TTL": 24 * 3600}
 WORKERS = env.number("WORKERS", max(2, min(8, 2 * (os.cpu_count() or 1))), least=1)
 

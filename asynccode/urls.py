@@ -1,12 +1,20 @@
+from csp.constants import UNSAFE_INLINE
+from csp.decorators import csp_update
 from django.contrib import admin
 from django.urls import include, path
+from django_rq.urls import get_admin_urlpatterns, get_api_urlpatterns
 
 from tasks.web import account
+
+# The queues' own pages are for operators only, and have scripts and styles within them.
+queues = get_api_urlpatterns() + get_admin_urlpatterns(
+    view_wrapper=csp_update({"script-src": [UNSAFE_INLINE], "style-src": [UNSAFE_INLINE]})
+)
 
 urlpatterns = [
     path("admin/login/", account.admin_sign_in),
     path("admin/", admin.site.urls),
-    path("django-rq/", include("django_rq.urls")),
+    path("django-rq/", include((queues, "django_rq"))),
     path("", include("tasks.web.urls")),
 ]
 

@@ -1,0 +1,34 @@
+"""The verbs of operators, besides those of users."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import transaction
+
+from tasks.errors import Conflict, NotAllowed
+from tasks.models import ACTIVE, Operation, OperationStatus, Sandbox, SandboxStatus, User
+from tasks.running import nudge, operations
+
+
+def destroy_sandbox(*, sandbox: Sandbox, by: User) -> None:
+    """Let a sandbox be destroyed that no turn is at work in; a follow-up then starts in a new one, from the newest patch."""
+    _check_operator(by)
+    idle = Sandbox.objects.filter(pk=sandbox.pk).exclude(run__status__in=ACTIVE)
+    with transaction.atomic():
+        # A lost sandbox is one that reconcile destroys, should the nudge get lost.
+        if not idle.exclude(status=SandboxStatus.DESTROYED).update(status=SandboxStatus.LOST):
+            raise Conflict("It is destroyed already." if idle.exists() else "A turn is at work in it. Stop the run first.")
+        nudge.enqueue(f"host-{sandbox.host}" if sandbox.host else settings.QUEUE_RUNS, "destroy_sandbox", sandbox.pk)
+
+
+def start_operation_again(*, operation: Operation, by: User) -> Operation:
+    """Try anew what failed: the unfinished operation of the same kind on the same subject, made if there is none."""
+    _check_operator(by)
+    if operation.status != OperationStatus.FAILED:
+        raise Conflict("It has not failed.")
+    return operations.begin(operation.kind, operation.subject)
+
+
+def _check_operator(by: User) -> None:
+    if not by.is_operator:
+        raise NotAllowed("Only operators may do that.")

@@ -1,0 +1,295 @@
+"""The administration: for operators only, read-only, quick on big tables, and acting through verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from tasks.admin import base
+from tasks.attachments import store
+from tasks.models import (
+    ApiToken,
+    Attachment,
+    Event,
+    EventKind,
+    LoginLink,
+    Operation,
+    OperationStatus,
+    Patch,
+    PatchKind,
+    PromptTemplate,
+    PullRequest,
+    Repo,
+    Run,
+    RunStatus,
+    Sandbox,
+    SandboxStatus,
+    Task,
+    Turn,
+    User,
+)
+
+pytestmark = pytest.mark.django_db
+MakeRun = Callable[..., Run]
+MODELS = [Repo, Task, Run, Turn, Sandbox, Patch, PullRequest, Operation, ApiToken, LoginLink, PromptTemplate, Attachment]
+BIG = ("tasks_run", "tasks_event", "tasks_turn", "tasks_sandbox", "tasks_patch", "tasks_operation", "tasks_task")
+HOSTILE = "<script>alert(1)</script>\u202e"
+
+
+@pytest.fixture
+def operator(alice: User) -> Client:
+    """alice is an operator without being a superuser."""
+    client = Client()
+    client.force_login(alice)
+    return client
+
+
+def add_one_of_each(make_run: MakeRun, number: int = 1) -> Run:
+    """A run with a row of every model."""
+    run = make_run(sandbox=True, status=RunStatus.SUCCEEDED, error=HOSTILE)
+    Task.objects.filter(pk=run.task_id).update(title=HOSTILE, prompt=HOSTILE)
+    owner, turn = run.task.owner, run.turns.get()
+    Patch.objects.create(run=run, turn=turn, kind=PatchKind.FINAL, content=b"secret content", sha256="0")
+    PullRequest.objects.create(run=run, number=number, url="https://example.org/1", branch="b")
+    Operation.objects.create(kind="mirror", subject=f"repo:{number}", status=OperationStatus.FAILED, error=HOSTILE)
+    ApiToken.objects.create(user=owner, name=f"ci {number}", digest=f"digest-{number}", hint="ac_12345")
+    LoginLink.objects.create(user=owner, digest=f"digest-{number}", expires_at=timezone.now())
+    PromptTemplate.objects.create(owner=owner, name=f"{HOSTILE} {number}", prompt=HOSTILE)
+    turn.attachments.set(store(by=owner, files=[SimpleUploadedFile("a.txt", b"secret content")]))
+    Event.objects.create(run=run, seq=1, kind=EventKind.MESSAGE, data={"text": HOSTILE})
+    return run
+
+
+def address(model: Any, *rest: Any) -> str:
+    return "/".join(["/admin/tasks", model._meta.model_name, *map(str, rest), ""])
+
+
+@pytest.mark.parametrize("model", [*MODELS, User])
+def test_operators_see_lists_and_rows_and_change_none(operator: Client, make_run: MakeRun, model: Any) -> None:
+    add_one_of_each(make_run)
+    row = model.objects.order_by("pk").first()
+    pages = [operator.get(address(model)), operator.get(address(model, row.pk, "change"))]
+    for response in pages:
+        assert response.status_code == 200
+        page = response.content.decode()
+        assert "<script>alert" not in page
+        assert "\u202e" not in page
+        assert "secret content" not in page
+        assert "digest-1" not in page
+    assert operator.get(address(model, "add")).status_code == 403
+    assert operator.post(address(model, row.pk, "change"), {"status": "queued"}).status_code == 403
+    assert operator.post(address(model, row.pk, "delete"), {"post": "yes"}).status_code == 403
+
+
+@pytest.mark.parametrize("model", [*MODELS, User])
+def test_nobody_else_sees_anything(as_nobody: list[Client], model: Any) -> None:
+    for client in as_nobody:
+        assert client.get(address(model)).status_code == 302
+
+
+@pytest.fixture
+def as_nobody(bob: User) -> list[Client]:
+    """Somebody who is not signed in, and somebody who is no operator."""
+    client = Client()
+    client.force_login(bob)
+    return [Client(), client]
+
+
+def test_a_superuser_adds_and_changes_users_but_nothing_else(make_run: MakeRun, charlie: User) -> None:
+    run = add_one_of_each(make_run)
+    User.objects.filter(pk=charlie.pk).update(is_staff=True, is_superuser=True)
+    client = Client()
+    client.force_login(charlie)
+    assert client.get("/admin/tasks/user/add/").status_code == 200
+    assert client.get(f"/admin/tasks/user/{charlie.pk}/change/").status_code == 200
+    assert client.post(f"/admin/tasks/user/{charlie.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert client.post(address(Run, run.pk, "delete"), {"post": "yes"}).status_code == 403
+
+
+# --- big tables ---
+
+
+def counts(queries: CaptureQueriesContext) -> list[str]:
+    return [query["sql"] for query in queries if "COUNT(" in query["sql"] and any(f'"{table}"' in query["sql"] for table in BIG)]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_list_counts_a_whole_table_or_looks_its_rows_up_one_by_one(operator: Client, make_run: MakeRun, model: Any) -> None:
+    add_one_of_each(make_run)
+    with CaptureQueriesContext(connection) as few:
+        operator.get(address(model))
+    for number in range(2, 6):
+        add_one_of_each(make_run, number)
+    with CaptureQueriesContext(connection) as many:
+        operator.get(address(model))
+    assert len(many) == len(few)
+    assert all("LIMIT 10001" in sql for sql in counts(many))
+    assert not any("DISTINCT" in query["sql"] for query in many)
+    for column in ("content", "parse_state", "prompt", "search"):
+        assert not any(f'"{column}"' in query["sql"] for query in many)
+
+
+def test_a_count_that_was_cut_says_so(operator: Client, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "MOST_COUNTED", 2)
+    task = make_run().task
+    make_run(task)
+    assert "10,000+" not in operator.get(address(Run)).content.decode()
+    make_run(task)
+    assert "10,000+" in operator.get(address(Run)).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("model", "term", "finds"),
+    [
+        (Task, "alert", True),
+        (Task, "nothing", False),
+        (Run, "alert", True),
+        (Run, "zebra", False),
+        (Turn, "zebra", False),
+        (Repo, "example", True),
+        (ApiToken, "ci", True),
+        (Operation, "repo:1", True),
+    ],
+)
+def test_lists_are_searched(operator: Client, make_run: MakeRun, model: Any, term: str, finds: bool) -> None:
+    add_one_of_each(make_run)
+    response = operator.get(address(model), {"q": term})
+    assert response.context["cl"].result_count == int(finds)
+
+
+def test_rows_of_a_run_are_found_by_its_number(operator: Client, make_run: MakeRun) -> None:
+    run, _ = add_one_of_each(make_run), add_one_of_each(make_run, 2)
+    for model in (Run, Turn, Sandbox, Patch, PullRequest):
+        found = operator.get(address(model), {"q": str(run.pk)}).context["cl"].result_list
+        assert {getattr(row, "run_id", row.pk) for row in found} == {run.pk}
+        assert operator.get(address(model), {"q": "9" * 40}).status_code == 200
+
+
+# --- actions ---
+
+
+def act(client: Client, model: Any, action: str, *rows: Any) -> list[str]:
+    data = {"action": action, "_selected_action": [row.pk for row in rows]}
+    response = client.post(address(model), data, follow=True)
+    return [str(message) for message in response.context["messages"]]
+
+
+def test_runs_are_stopped(operator: Client, make_run: MakeRun) -> None:
+    running, over = make_run(sandbox=True, status=RunStatus.RUNNING), make_run(status=RunStatus.SUCCEEDED)
+    assert act(operator, Run, "stop", running, over) == [
+        "1 run is being stopped.",
+        "1 left as it is: It is over, or being stopped, already.",
+    ]
+    running.refresh_from_db()
+    assert running.stop_requested_at is not None
+
+
+def test_runs_are_retried(operator: Client, make_run: MakeRun) -> None:
+    failed, also, running = make_run(status=RunStatus.FAILED), make_run(status=RunStatus.FAILED), make_run(status=RunStatus.RUNNING)
+    assert act(operator, Run, "retry", failed, also, running) == [
+        "2 new attempts are queued.",
+        "1 left as it is: The run is not over yet. Stop it first.",
+    ]
+    assert failed.task.runs.filter(attempt=2, status=RunStatus.QUEUED).exists()
+
+
+def test_sandboxes_are_destroyed_by_a_job(
+    operator: Client, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    idle, busy = make_run(sandbox=True, status=RunStatus.SUCCEEDED), make_run(sandbox=True, status=RunStatus.RUNNING)
+    gone = make_run(sandbox=True, status=RunStatus.SUCCEEDED)
+    gone.sandboxes.update(status=SandboxStatus.DESTROYED)
+    boxes = [run.sandboxes.get() for run in (idle, busy, gone)]
+    with django_capture_on_commit_callbacks() as nudges:
+        assert act(operator, Sandbox, "destroy", *boxes) == [
+            "1 sandbox is being destroyed.",
+            "1 left as it is: A turn is at work in it. Stop the run first.",
+            "1 left as it is: It is destroyed already.",
+        ]
+    assert len(nudges) == 1
+    assert [run.sandboxes.get().status for run in (idle, busy, gone)] == ["lost", "live", "destroyed"]
+
+
+def test_tokens_are_revoked_also_those_of_others(operator: Client, bob: User) -> None:
+    one = ApiToken.objects.create(user=bob, name="ci", digest="1", hint="ac_1")
+    assert act(operator, ApiToken, "revoke", one) == ["1 token is revoked."]
+    assert act(operator, ApiToken, "revoke", one) == ["1 left as it is: It was revoked before."]
+    one.refresh_from_db()
+    assert one.revoked_at is not None
+
+
+def test_failed_operations_are_started_again(operator: Client, make_run: MakeRun) -> None:
+    failed = Operation.objects.create(kind="mirror", subject="repo:1", status=OperationStatus.FAILED)
+    good = Operation.objects.create(kind="mirror", subject="repo:2", status=OperationStatus.SUCCEEDED)
+    assert act(operator, Operation, "start_again", failed, good) == ["1 operation is started again.", "1 left as it is: It has not failed."]
+    assert Operation.objects.get(status=OperationStatus.QUEUED).subject == "repo:1"
+
+
+# --- events ---
+
+
+def test_events_of_a_run_are_read_by_pages(operator: Client, make_run: MakeRun, bob: User) -> None:
+    run = make_run()
+    kinds = [EventKind.LOG, EventKind.MESSAGE]
+    Event.objects.bulk_create(Event(run=run, seq=seq, kind=kinds[seq % 2], data={"text": f"{HOSTILE}-{seq}-"}) for seq in range(1, 251))
+    path = f"/admin/tasks/run/{run.pk}/events/"
+    assert path in operator.get(address(Run, run.pk, "change")).content.decode()
+    with CaptureQueriesContext(connection) as queries:
+        first = operator.get(path)
+    assert not counts(queries)
+    page = first.content.decode()
+    assert "-100-" in page
+    assert "-101-" not in page
+    assert "<script>alert" not in page
+    assert "\u202e" not in page
+    assert first.context["later"] == 100
+    assert first.context["earlier"] is None
+    last = operator.get(path, {"after": 200})
+    assert [event.seq for event, _ in last.context["rows"]] == list(range(201, 251))
+    assert (last.context["earlier"], last.context["later"]) == (201, None)
+    back = operator.get(path, {"before": 201, "kind": "log"})
+    assert {event.kind for event, _ in back.context["rows"]} == {"log"}
+    assert back.context["rows"][-1][0].seq == 200
+    assert operator.get(path, {"after": "x", "kind": "y"}).status_code == 200
+    client = Client()
+    client.force_login(bob)
+    assert client.get(path).status_code == 302
+
+
+# --- the queues ---
+
+
+def test_the_queues_are_for_operators_only(operator: Client, as_nobody: list[Client]) -> None:
+    for client in as_nobody:
+        response = client.get("/django-rq/")
+        assert response.status_code == 302
+        assert "sign-in" in response["Location"] or "login" in response["Location"]
+        for path in ("stats.json", "metrics"):
+            assert client.get(f"/django-rq/{path}").status_code in (302, 401, 404)
+    response = operator.get("/django-rq/")
+    assert response.status_code == 200
+    for queue in ("runs", "operations"):
+        assert queue in response.content.decode()
+    assert "'unsafe-inline'" in response["Content-Security-Policy"]
+    assert "unsafe" not in operator.get("/admin/")["Content-Security-Policy"]
+    assert "/django-rq/" in operator.get("/admin/").content.decode()
+
+
+@pytest.mark.parametrize("page", ["", "details/", "finished/", "failed/", "scheduled/", "started/", "deferred/"])
+def test_every_page_of_a_queue_opens(operator: Client, page: str) -> None:
+    for queue in range(3):
+        assert operator.get(f"/django-rq/queues/{queue}/{page}").status_code == 200
+        assert operator.get(f"/django-rq/workers/{queue}/").status_code == 200
+
+
+def test_all_models_are_there() -> None:
+    here = {model for model in admin.site._registry if model._meta.app_label == "tasks"}
+    assert here == {*MODELS, User}
