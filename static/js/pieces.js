@@ -1,5 +1,5 @@
 // The pieces of a log: what arrives later joins what is there. A result goes into its call, a chunk of text to the text so
-// far, a final text takes the place of its chunks, a newer plan folds the older ones. The agents' ids are hostile text: they
+// far, a final text replaces its chunks, a newer plan folds the older ones. The agents' ids are hostile text: they
 // are compared, never made into selectors.
 "use strict";
 
@@ -53,7 +53,7 @@
       const details = text.querySelector("details"), said = final.querySelector(".for");
       if (details) final.querySelector("details").open = details.open;
       if (said && !said.textContent.trim()) said.textContent = `for ${took(text.dataset.at, final.dataset.at)}`;
-      text.replaceWith(final);
+      text.remove();
     }
   };
 

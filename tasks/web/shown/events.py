@@ -178,7 +178,7 @@ class _Batch:
 
     def _piece(self, event: Event, look: str, **more: Any) -> Shown:
         piece = Shown(event.seq, event.at, look, **more)
-        if look in ("message", "thought", "tool") and piece.result is None:
+        if piece.is_chunk or (piece.call is not None and piece.result is None):
             turn = self._turns.get(event.turn_id or 0)
             piece.is_open = turn is not None and turn.status in ACTIVE
         self._pieces.append(piece)
@@ -202,19 +202,21 @@ class _Batch:
                 self._texts[key] = (self._piece(event, event.kind, key=key, is_chunk=True), [])
             self._texts[key][1].append(string(data["chunk"]))
             return
+        begun, _ = self._texts.pop(key, (None, None))
+        if begun is not None:
+            self._pieces.remove(begun)
         text = string(data.get("text"))
-        piece, _ = self._texts.pop(key, (None, None))
         if not text.strip():
-            if piece is not None:
-                self._pieces.remove(piece)
             return
-        if piece is None:
-            piece = self._piece(event, event.kind, key=key)
-        elif event.kind == EventKind.THOUGHT:
-            piece.took = took((event.at - piece.at).total_seconds())
-        piece.seq, piece.at, piece.is_chunk, piece.is_open = event.seq, event.at, False, False
-        piece.html, piece.rest = markdown_html(text[:MOST_SHOWN]), max(0, len(text) - MOST_SHOWN)
-        piece.gist = gist(text)
+        self._piece(
+            event,
+            event.kind,
+            key=key,
+            html=markdown_html(text[:MOST_SHOWN]),
+            rest=max(0, len(text) - MOST_SHOWN),
+            gist=gist(text),
+            took=took((event.at - begun.at).total_seconds()) if begun is not None else "",
+        )
 
     def _plan(self, event: Event, data: Mapping[str, Any]) -> None:
         found = data.get("entries")

@@ -60,7 +60,7 @@ def text_of(*pieces: Shown) -> str:
         ({"something": "new"}, "note", "{ &quot;something&quot;: &quot;new&quot; }"),
     ],
 )
-def test_status_events_are_sentences(data: dict[str, object], look: str, text: str) -> None:
+def test_status_events_are_sentences(data: dict[str, Any], look: str, text: str) -> None:
     (piece,) = show(event("status", **data))
     assert piece.look == look
     assert text_of(piece).removeprefix("00:00:00 ") == text
@@ -92,7 +92,7 @@ def test_a_stage_says_how_long_it_took_once_the_next_has_begun() -> None:
         ({"tool": "edit", "title": "a\u202eb\nc"}, "Edit a U+202E b"),
     ],
 )
-def test_a_call_is_one_line(data: dict[str, object], line: str) -> None:
+def test_a_call_is_one_line(data: dict[str, Any], line: str) -> None:
     html = html_of(*show(event("tool_call", **data)))
     summary = re.search("<summary>(.*?)</summary>", html, re.DOTALL)
     assert summary
@@ -192,12 +192,12 @@ def test_chunks_of_one_text_are_joined_as_they_are() -> None:
     assert 'aria-live="off" aria-busy="true"' in html
 
 
-def test_a_final_text_takes_the_place_of_its_chunks() -> None:
-    first, call = show(
+def test_a_final_text_replaces_its_chunks() -> None:
+    call, final = show(
         event("message", 1, id="m", chunk="The "), event("tool_call", 2, id="a"), event("message", 3, id="m", text="**The** end")
     )
-    assert (first.html, call.look) == ("<p><strong>The</strong> end</p>\n", "tool")
-    assert "aria-busy" not in html_of(first)
+    assert (call.look, final.html) == ("tool", "<p><strong>The</strong> end</p>\n")
+    assert "aria-busy" not in html_of(final)
 
 
 def test_chunks_whose_final_text_is_beyond_the_page_are_left_to_it() -> None:
@@ -226,7 +226,8 @@ def test_of_several_plans_the_last_is_open() -> None:
 
 
 def test_an_error_says_its_class_and_what_to_do() -> None:
-    (piece,) = show(event("error", text="402 <no>", **{"class": "credit"}, advice="Add credit."))
+    data: dict[str, Any] = {"text": "402 <no>", "class": "credit", "advice": "Add credit."}
+    (piece,) = show(event("error", **data))
     assert text_of(piece) == "00:00:00 Out of credit 402 &lt;no&gt; What to do: Add credit."
 
 
