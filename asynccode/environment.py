@@ -58,7 +58,9 @@ def database(url: str, *, pool: int = 0) -> dict[str, object]:
         raise ImproperlyConfigured("DATABASE_URL must start with postgres:// (asynccode needs PostgreSQL).")
     options: dict[str, Any] = dict(parse_qsl(parts.query))
     if pool:
-        options["pool"] = {"min_size": 1, "max_size": pool, "timeout": 20}
+        # Seconds: who waits this long for a connection is told that there is none; and a database that was away for long is
+        # tried anew at short intervals, not at ever longer ones.
+        options["pool"] = {"min_size": 1, "max_size": pool, "timeout": 10, "reconnect_timeout": 5}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
