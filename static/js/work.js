@@ -52,8 +52,8 @@
 
   // The address names the tab. Not by htmx, which would fetch the whole page anew at Back.
   work.addEventListener("htmx:afterRequest", (event) => {
-    const { elt, successful } = event.detail;
-    if (successful && elt.matches("a[hx-get]")) history.replaceState(null, "", elt.href);
+    const { successful, requestConfig: { elt } } = event.detail;
+    if (successful && elt.matches("a")) history.replaceState(null, "", elt.href);
   });
 
   const set = (isOpen) => {

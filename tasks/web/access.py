@@ -35,9 +35,9 @@ def action(where: str) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def wrapped(request: Request, pk: int, *args: Any) -> HttpResponse:
+        def wrapped(request: Request, pk: int, **more: Any) -> HttpResponse:
             try:
-                return view(request, pk, *args)
+                return view(request, pk, **more)
             except AppError as error:
                 messages.error(request, error.message)
                 return go(request, where, pk)

@@ -50,7 +50,7 @@ def run(request: Request, pk: int) -> HttpResponse:
             return render(request, "tasks/run_status.html", _status(found))
         case "work":
             shown = _work(request, found)
-            is_seen = shown["version"] == request.GET.get("seen")
+            is_seen = shown["version"] and shown["version"] == request.GET.get("seen")
             return HttpResponse(status=204) if is_seen else render(request, "tasks/run_work.html", shown)
     return _page_with(request, found, FollowUpForm())
 
