@@ -19,7 +19,7 @@ from tasks.web.cards import Figures, RunCard, cards_of, time_of
 
 PAGE = 30
 MOST_SHOWN = 300  # rows that a list which was paged on keeps when it is fetched anew
-MOST_CHIPS = 5
+MOST_CHIPS = 4
 MOST_REPOS = 200  # in the picker
 
 WORKING = (RunStatus.QUEUED, *ACTIVE)
