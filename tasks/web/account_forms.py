@@ -35,6 +35,8 @@ class SignInForm(forms.Form):
         if not self.errors:
             self.user = authenticate(username=self.cleaned_data["username"], password=self.cleaned_data["password"])
             if self.user is None:
+                del self.fields["username"].widget.attrs["autofocus"]
+                self.fields["password"].widget.attrs["autofocus"] = True
                 raise forms.ValidationError("Username and password do not belong together. Try again, or ask an operator for a link.")
         return self.cleaned_data
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,12 @@ class Product:
         for process in psutil.Process(self.pid).children(recursive=True):
             if "daphne" in process.cmdline():
                 process.kill()
+
+    def kill_database(self) -> None:
+        """kill -9; the process manager starts it again after a while."""
+        with suppress(FileNotFoundError, ProcessLookupError):  # it is dead already, or not up yet
+            pid = int((Path(self.env["ASYNCCODE_DATA"]) / "postgres" / "postmaster.pid").read_text().split()[0])
+            os.kill(pid, signal.SIGKILL)
 
     def login_link(self) -> str:
         """A fresh one; each works once."""
@@ -69,7 +76,12 @@ def live_product() -> Iterator[Product]:
     (folder / "data").mkdir(mode=0o711)
     (folder / "repos").mkdir()
     plain = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "PUBLIC_URL")}
-    env = plain | {"ASYNCCODE_DATA": str(folder / "data"), "LOCAL_REPO_ROOTS": str(folder / "repos"), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = plain | {
+        "ASYNCCODE_DATA": str(folder / "data"),
+        "LOCAL_REPO_ROOTS": str(folder / "repos"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PASSWORD_LOGIN": "1",
+    }
     log = folder / "up.log"
     with log.open("w") as stderr:
         process = subprocess.Popen([*MANAGE, "up", "--port", "0"], env=env, stderr=stderr, start_new_session=True)
