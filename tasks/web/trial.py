@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET
 from django_htmx.http import HttpResponseStopPolling
 
 from tasks import services, trials
-from tasks.models import Event, EventKind, Repo, Run, RunStatus
+from tasks.models import Event, EventKind, Repo, Run, RunStatus, Stage
 from tasks.web import log
 from tasks.web.access import Request, action
 from tasks.web.cards import RunCard, cards_of
@@ -66,6 +66,13 @@ class Trial:
         return "" if any(step.state == "failed" for step in self.steps) else self.run.error
 
     @property
+    def status(self) -> str:
+        """What it is at; the agent of a trial is the check command."""
+        run = self.run
+        is_checking = run.is_active and run.stage == Stage.AGENT and not self.card.is_stopping
+        return "Running the check command" if is_checking else self.card.status
+
+    @property
     def verdict(self) -> str:
         """The outcome in words, once there is one."""
         words = {RunStatus.SUCCEEDED: "It works", RunStatus.CANCELED: "Stopped"}
@@ -80,7 +87,7 @@ def _ended(event: Event) -> tuple[str, Mapping[str, Any]]:
 def _step(step: str, ended: Mapping[str, Any], has_check: bool) -> Step:
     name = _NAMES.get(step, step.capitalize())
     seconds, reason, code = ended.get("seconds"), ended.get("reason"), ended.get("code")
-    time = took(seconds) if isinstance(seconds, int | float) else ""
+    time = took(max(0.1, seconds)) if isinstance(seconds, int | float) else ""
     if step == "agent" and not has_check:
         return Step("canceled", "No check command, so nothing was checked")
     if reason == "exit" and code == 0:
