@@ -124,7 +124,7 @@
   };
   const forgetBranches = () => {
     branchPicker.querySelector(".found").replaceChildren();
-    branchPicker.querySelector(".search").value = "";
+    branchPicker.querySelector(".find").value = "";
   };
   const choose = (radio) => {
     const picker = radio.closest(".picker");
@@ -143,7 +143,7 @@
   const take = (picker) => options(picker).at(0) && choose(options(picker)[0]);
 
   for (const picker of [repoPicker, branchPicker]) {
-    const search = picker.querySelector(".search");
+    const search = picker.querySelector(".find");
     let isAwaited = false; // Enter came before what it is to choose from
     search.addEventListener("input", () => { isAwaited = false; });
     picker.addEventListener("keydown", (event) => {
@@ -181,10 +181,10 @@
       if (!picker.open) return;
       popover.dataset.align = "";
       if (popover.getBoundingClientRect().right > document.documentElement.clientWidth - 8) popover.dataset.align = "end";
-      popover.querySelector("input.search, input[type=number]")?.focus();
+      popover.querySelector("input.find, input.search, input[type=number]")?.focus();
       if (picker === branchPicker) {
-        picker.querySelector(".search").value = "";
-        htmx.trigger(picker.querySelector(".search"), "look");
+        picker.querySelector(".find").value = "";
+        htmx.trigger(picker.querySelector(".find"), "look");
       }
     });
     picker.addEventListener("focusout", (event) => {

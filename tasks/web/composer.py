@@ -175,6 +175,15 @@ class TaskForm(WithFiles):
             return value
         return self.repos.filter(pk=int(value)).first() if str(value).isdecimal() and len(str(value)) <= 18 else None
 
+    @property
+    def shown_repo(self) -> str:
+        return self["source"].value() or (self.chosen_repo.name if self.chosen_repo else "Choose a repository")
+
+    @property
+    def shown_branch(self) -> str:
+        usual = self.chosen_repo.default_branch if self.chosen_repo and not self["source"].value() else ""
+        return self["branch"].value() or usual or "default branch"
+
     @cached_property
     def repo_options(self) -> list[RepoOption]:
         return RepoOption.listed(recent_repos(self.by)[:MOST_LISTED], self.chosen_repo)

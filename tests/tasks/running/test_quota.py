@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from tasks.models import Run, User
 from tasks.running.scheduler import Quota, quota
@@ -26,7 +26,7 @@ MakeRun = Callable[..., Run]
     ],
 )
 def test_both_caps_and_what_waits_are_taken_off(
-    alice: User, bob: User, make_run: MakeRun, settings: SettingsWrapper, mine: list[str], theirs: list[str], expected: Quota
+    alice: User, bob: User, make_run: MakeRun, settings: Settings, mine: list[str], theirs: list[str], expected: Quota
 ) -> None:
     settings.MAX_ACTIVE_RUNS, settings.MAX_ACTIVE_RUNS_PER_USER = 4, 3
     for owner, statuses in ((alice, mine), (bob, theirs)):
