@@ -34,8 +34,8 @@
   // From the search with the arrows into the list and back; Enter takes the first.
   document.addEventListener("keydown", (event) => {
     const picker = event.target.closest?.("[data-templates]");
-    if (!picker || !event.target.matches(".search, .pick")) return;
-    const stops = [picker.querySelector(".search"), ...picker.querySelectorAll(".pick")];
+    if (!picker || !event.target.matches(".pick-search, .pick")) return;
+    const stops = [picker.querySelector(".pick-search"), ...picker.querySelectorAll(".pick")];
     const at = stops.indexOf(event.target);
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
@@ -46,7 +46,7 @@
     }
   });
   document.addEventListener("toggle", (event) => {
-    if (event.target.matches?.("[data-templates]") && event.target.open) event.target.querySelector(".search").focus();
+    if (event.target.matches?.("[data-templates]") && event.target.open) event.target.querySelector(".pick-search").focus();
   }, true);
 
   const dialog = document.getElementById("dialog");

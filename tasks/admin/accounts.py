@@ -26,6 +26,7 @@ class Users(UserAdmin):  # type: ignore[type-arg]
     search_fields = ["username", "display_name", "email"]
     search_help_text = "Name or e-mail address"
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     paginator = BoundedPaginator
     fieldsets = (
         (None, {"fields": ("username", "password")}),

@@ -52,6 +52,7 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # it is generic for
     ordering = ["-pk"]
     sortable_by = ("id",)  # sorting by anything else would read the whole table
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # they are counts too
     paginator = BoundedPaginator
     list_per_page = 50
     list_max_show_all = 200

@@ -51,8 +51,7 @@ class OfRuns(ReadOnly):
 @admin.register(Run)
 class Runs(ReadOnly):
     list_display = [
-        "id", "status", "stage", "label", linked("task"), "owner", "generation", "queued_at", "started_at", "finished_at",
-        shown_on_one_line("error"),
+        "id", "status", "stage", "label", linked("task"), "owner", shown_on_one_line("error"), "queued_at", "started_at", "finished_at",
     ]  # fmt: skip
     list_filter = ["status", "stage", AgentFilter, "queued_at"]
     list_select_related = ["task__owner"]
