@@ -16,11 +16,12 @@ from urllib.parse import parse_qs
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib import auth
+from django.db.models import Case, OuterRef, Subquery, When
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from redis.exceptions import RedisError
 
-from tasks.models import Patch, Run, RunStatus, Task, Turn, User
+from tasks.models import ACTIVE, Patch, Run, RunStatus, Task, Turn, User
 from tasks.running import nudge
 from tasks.web import log
 from tasks.web.activity import Endings, activity_of
@@ -135,8 +136,11 @@ class UserConsumer(Consumer):
         return [nudge.user_group(self.user.pk)]
 
     def news(self) -> dict[str, Any] | None:
+        patch = Patch.objects.filter(run=OuterRef("pk")).order_by("-turn__number", "-kind").values("sha256")[:1]
         newest = Run.objects.visible_to(self.user).order_by("-pk")[:100]
-        news = self._if_new(list(newest.values_list("pk", "status", "task__archived_at")))
+        so_far = Case(When(status__in=ACTIVE, then=Subquery(patch)))  # looked up for those at work only; the others' are known
+        fields = ("pk", "status", "stage", "stop_requested_at", "task__archived_at", "pull_request__state")
+        news = self._if_new(list(newest.values_list(*fields, so_far)))
         return news and news | {"activity": activity_of(self.user), "ended": self._endings.look(self.user)}
 
     def _if_new(self, seen: list[Any]) -> dict[str, Any] | None:
@@ -148,7 +152,7 @@ class UserConsumer(Consumer):
 
 
 class TaskConsumer(UserConsumer):
-    """Says that some run of one task has moved: status, stage, patch."""
+    """Says that some run of one task has moved: status, stage, patch, tokens, follow-ups."""
 
     def groups_to_watch(self) -> list[str]:
         task = Task.objects.visible_to(self.user).filter(pk=self.pk).first()
@@ -159,9 +163,12 @@ class TaskConsumer(UserConsumer):
 
     def news(self) -> dict[str, Any] | None:
         runs = Run.objects.visible_to(self.user).filter(task=self.pk)
-        states = runs.order_by("pk").values_list("pk", "status", "stage", "stop_requested_at", "generation", "task__base_commit")
+        is_where = ("pk", "status", "stage", "stop_requested_at", "generation", "task__base_commit", "task__archived_at")
+        has_cost = ("input_tokens", "output_tokens", "cost_usd", "pull_request__state")
+        states = runs.order_by("pk").values_list(*is_where, *has_cost)
         patches = Patch.objects.filter(run__in=runs).order_by("pk").values_list("pk", "sha256")
-        return self._if_new([*states, *patches])
+        turns = Turn.objects.filter(run__in=runs).order_by("pk").values_list("pk", "status")
+        return self._if_new([*states, *patches, *turns])
 
 
 class RunConsumer(Consumer):

@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from asynccode.asgi import application
 from tasks import services
-from tasks.models import EventKind, Run, User
+from tasks.models import EventKind, Patch, Run, User
 from tasks.running import events, lifecycle
 from tasks.web import consumers, log
 
@@ -221,6 +221,33 @@ async def test_the_home_page_is_told_when_a_run_moves(run: Run, alice: User) -> 
     async with connected(alice, "/ws/user/") as socket:
         assert (await take(socket))["news"]  # the page was made before the socket was there
         await sync_to_async(lifecycle.finish)(run.pk, source=["queued"], to="canceled")
+        assert (await take(socket))["news"]
+
+
+async def test_the_home_page_finds_stages_and_checkpoints_at_its_next_look(
+    make_run: Callable[..., Run], alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "LOOK_S", 0.1)
+    run = await sync_to_async(make_run)(status="running", stage="setup")
+    turn = await run.turns.aget()
+    async with connected(alice, "/ws/user/") as socket:
+        await take(socket)
+        await Run.objects.filter(pk=run.pk).aupdate(stage="agent")
+        assert (await take(socket))["news"]
+        patch = await Patch.objects.acreate(run=run, turn=turn, kind="checkpoint", content=b"x", sha256="1", files=[])
+        assert (await take(socket))["news"]
+        await Patch.objects.filter(pk=patch.pk).aupdate(sha256="2")
+        assert (await take(socket))["news"]
+        assert await socket.receive_nothing(timeout=0.5)
+
+
+async def test_a_tasks_page_is_told_of_follow_ups_and_tokens(run: Run, alice: User) -> None:
+    async with connected(alice, f"/ws/tasks/{run.task_id}/") as socket:
+        await take(socket)
+        await sync_to_async(services.send_follow_up)(run=run, by=alice, prompt="more")
+        assert (await take(socket))["news"]
+        await Run.objects.filter(pk=run.pk).aupdate(output_tokens=7)
+        await sync_to_async(events.append)(run.pk, EventKind.USAGE, {})
         assert (await take(socket))["news"]
 
 
