@@ -8,9 +8,12 @@ from collections.abc import Callable
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connection
 from django.test import AsyncClient, Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from tasks.models import Event, EventKind, Patch, PatchKind, Run, RunStatus, Turn, User
+from tasks.models import Event, EventKind, Patch, PatchKind, Run, RunStatus, Task, Turn, User
 from tasks.running import events
 from tasks.web import log
 
@@ -158,14 +161,14 @@ def test_another_users_run_cannot_be_seen(as_bob: Client, make_run: Callable[...
     assert as_bob.get(run.get_absolute_url() + path).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["stop", "retry", "follow-up"])
+@pytest.mark.parametrize("path", ["stop", "retry", "follow-up", "follow-ups/1/remove"])
 def test_another_users_run_cannot_be_touched(as_bob: Client, make_run: Callable[..., Run], path: str) -> None:
     run = make_run()
     assert as_bob.post(run.get_absolute_url() + path, {"prompt": "x"}).status_code == 404
     assert (Run.objects.get().status, Turn.objects.count()) == (RunStatus.QUEUED, 1)
 
 
-@pytest.mark.parametrize("path", ["stop", "retry", "follow-up"])
+@pytest.mark.parametrize("path", ["stop", "retry", "follow-up", "follow-ups/1/remove"])
 def test_what_changes_something_takes_post(as_alice: Client, make_run: Callable[..., Run], path: str) -> None:
     assert as_alice.get(make_run().get_absolute_url() + path).status_code == 405
 
@@ -204,8 +207,118 @@ def test_an_empty_follow_up_is_refused(as_alice: Client, make_run: Callable[...,
     assert "The follow-up is empty." in response.content.decode()
 
 
+def test_a_follow_up_is_sent_in_place(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run(status="succeeded")
+    sent = as_alice.post(f"{run.get_absolute_url()}follow-up", {"prompt": "more"}, headers=HTMX)
+    assert sent.status_code == 200
+    assert "more" not in sent.content.decode().partition("<textarea")[2].partition("</textarea>")[0]
+    refused = as_alice.post(f"{run.get_absolute_url()}follow-up", {"prompt": "kept \0"}, headers=HTMX)
+    page = refused.content.decode()
+    assert refused.status_code == 422
+    assert "Null characters are not allowed." in page
+    assert "kept" in page
+    assert "<html" not in page
+
+
+def test_a_follow_up_that_waits_is_shown_and_can_be_removed(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run(status="running")
+    as_alice.post(f"{run.get_absolute_url()}follow-up", {"prompt": "<b>first</b> line\nsecond"})
+    page = as_alice.get(run.get_absolute_url()).content.decode()
+    assert "&lt;b&gt;first&lt;/b&gt; line" in page
+    assert f"{run.get_absolute_url()}follow-ups/2/remove" in page
+    response = as_alice.post(f"{run.get_absolute_url()}follow-ups/2/remove", headers=HTMX)
+    assert (response.status_code, response.headers["HX-Trigger"]) == (204, '{"news": {}}')
+    assert "follow-ups/2/remove" not in as_alice.get(run.get_absolute_url()).content.decode()
+    assert "has begun or is over" in as_alice.post(f"{run.get_absolute_url()}follow-ups/2/remove", follow=True).content.decode()
+    assert as_alice.post(f"{run.get_absolute_url()}follow-ups/9/remove").status_code == 404
+
+
+def test_neighbors_are_the_tasks_other_runs(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    first = make_run()
+    second, third = make_run(first.task), make_run(first.task)
+    make_run()
+    page = as_alice.get(second.get_absolute_url()).content.decode()
+    assert "2 of 3" in page
+    assert re.search(rf'href="/runs/{first.pk}/"\s+data-key="\["', page)
+    assert re.search(rf'href="/runs/{third.pk}/"\s+data-key="\]"', page)
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("queued", "running"),
+        ("running", "running"),
+        ("waiting", "waiting"),
+        ("succeeded", "done"),
+        ("canceled", "done"),
+        ("errored", "failed"),
+    ],
+)
+def test_the_page_says_how_it_stands_for_the_windows_title(as_alice: Client, make_run: Callable[..., Run], status: str, state: str) -> None:
+    page = as_alice.get(make_run(status=status).get_absolute_url()).content.decode()
+    assert f'data-page-state="{state}"' in page
+    assert 'data-page-title="Shell script · Do it"' in page
+
+
+def test_an_archived_task_says_why_there_are_no_follow_ups(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run(status="succeeded")
+    Task.objects.update(archived_at=timezone.now())
+    page = as_alice.get(run.get_absolute_url()).content.decode()
+    assert "This task is archived" in page
+    assert 'id="follow-up"' not in page
+    assert 'id="retry"' not in page
+
+
+# --- what is sent for news, and what it costs ---
+
+
 @pytest.mark.parametrize(("part", "has"), [("status", "Queued"), ("work", "No patch yet")])
 def test_for_news_only_a_part_is_sent(as_alice: Client, make_run: Callable[..., Run], part: str, has: str) -> None:
     page = as_alice.get(make_run().get_absolute_url(), headers=HTMX | {"HX-Target": part}).content.decode()
     assert has in page
     assert "<html" not in page
+
+
+def test_changes_that_were_seen_are_not_sent_again(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    run = make_run(status="running")
+    add_patch(run, kind=PatchKind.CHECKPOINT)
+    ask = HTMX | {"HX-Target": "work"}
+    page = as_alice.get(run.get_absolute_url(), headers=ask).content.decode()
+    seen = re.search(r'name="seen" value="([^"]+)"', page)
+    assert seen
+    assert as_alice.get(run.get_absolute_url(), {"tab": "changes", "seen": seen[1]}, headers=ask).status_code == 204
+    Patch.objects.update(sha256="1")
+    assert as_alice.get(run.get_absolute_url(), {"tab": "changes", "seen": seen[1]}, headers=ask).status_code == 200
+    assert as_alice.get(run.get_absolute_url(), {"tab": "sandbox", "seen": ""}, headers=ask).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "part", "most"),
+    [
+        ("", None, 30),
+        ("?tab=network", None, 28),
+        ("?tab=sandbox", None, 30),
+        ("", "status", 14),
+        ("", "work", 8),
+        ("?tab=sandbox", "work", 9),
+    ],
+)
+def test_what_a_page_costs_does_not_grow(as_alice: Client, make_run: Callable[..., Run], query: str, part: str | None, most: int) -> None:
+    """Whether a run has one turn, event and sibling or many."""
+    run = make_run(status="succeeded", sandbox=True)
+    add_patch(run)
+
+    def cost() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            as_alice.get(run.get_absolute_url() + query, headers=HTMX | {"HX-Target": part} if part else {})
+        return len(queries)
+
+    first = cost()
+    for number in range(2, 12):
+        turn = Turn.objects.create(run=run, number=number, prompt="more", status="succeeded")
+        make_run(run.task)
+        events.append(run.pk, EventKind.STATUS, {"status": "starting", "stage": "provision"}, turn_id=turn.pk)
+        events.append(run.pk, EventKind.STATUS, {"status": "succeeded"}, turn_id=turn.pk)
+        Turn.objects.create(run=run, number=100 + number, prompt="waits")
+    write(run, 300)
+    assert cost() <= min(most, first + 8)  # a long log is fetched in growing handfuls

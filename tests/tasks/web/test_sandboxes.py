@@ -1,0 +1,152 @@
+"""Where a run's turns were done and how long each step took, as its page tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from tasks.models import Event, Operation, Run, Sandbox, SandboxStatus, Task, Turn
+from tasks.web import sandboxes
+
+pytestmark = pytest.mark.django_db
+MakeRun = Callable[..., Run]
+START = datetime.fromisoformat("2026-01-01T12:00:00+00:00")
+
+
+def tell(run: Run, turn: Turn, *told: tuple[float, dict[str, Any]]) -> None:
+    """Status events of a turn, each so many seconds after START."""
+    first = run.next_seq
+    Event.objects.bulk_create(
+        Event(run=run, seq=first + n, turn=turn, kind="status", data=data, at=START + timedelta(seconds=at))
+        for n, (at, data) in enumerate(told)
+    )
+    run.next_seq = first + len(told)
+    run.save(update_fields=["next_seq"])
+
+
+def ended(step: str, code: int = 0) -> dict[str, Any]:
+    return {"step": step, "ended": {"reason": "exit", "code": code, "signal": None, "seconds": 1.0}}
+
+
+TOLD = [
+    (4, {"status": "starting", "stage": "provision"}),
+    (5, {"status": "running"}),
+    (6, {"stage": "checkout"}),
+    (7, ended("checkout")),
+    (7, {"stage": "setup"}),
+    (17, ended("setup")),
+    (17, {"stage": "agent"}),
+    (47, {"patch": "checkpoint", "files": 1}),
+    (77, ended("agent")),
+    (79, {"patch": "final", "files": 1}),
+    (80, {"status": "succeeded"}),
+]
+
+
+def first_turn(run: Run, **fields: Any) -> Turn:
+    Turn.objects.filter(run=run).update(created_at=START, **fields)
+    return Turn.objects.get(run=run)
+
+
+def steps(run: Run) -> list[tuple[str, float]]:
+    return [(step.name, step.seconds) for step in sandboxes.steps_of(run)[0].steps]
+
+
+def test_a_turns_steps_add_up_to_its_time(make_run: MakeRun) -> None:
+    run = make_run(status="succeeded")
+    tell(run, first_turn(run), *TOLD)
+    assert steps(run) == [("queue", 4), ("provision", 2), ("checkout", 1), ("setup", 10), ("agent", 60), ("collect", 3)]
+    (shown,) = sandboxes.steps_of(run)
+    assert shown.time == "1:20"
+    assert [step.x for step in shown.steps][:3] == ["0.00%", "5.00%", "7.50%"]
+
+
+def test_a_step_that_fails_is_followed_by_collecting(make_run: MakeRun) -> None:
+    run = make_run(status="failed")
+    tell(run, first_turn(run), *TOLD[:5], (9, ended("setup", 1)), (10, {"status": "failed", "error": "No."}))
+    assert steps(run) == [("queue", 4), ("provision", 2), ("checkout", 1), ("setup", 2), ("collect", 1)]
+
+
+def test_the_step_a_turn_is_at_goes_on(as_alice: Client, make_run: MakeRun) -> None:
+    run = make_run(status="running", stage="agent")
+    tell(run, first_turn(run), *TOLD[:7])
+    last = sandboxes.steps_of(run)[0].steps[-1]
+    assert (last.name, last.is_now) == ("agent", True)
+    page = as_alice.get(f"{run.get_absolute_url()}?tab=sandbox").content.decode()
+    assert 'aria-current="step"' in page
+    assert "Agent at work" in page
+
+
+def test_a_turn_whose_sandbox_was_lost_begins_again(make_run: MakeRun) -> None:
+    run = make_run(status="succeeded")
+    tell(run, first_turn(run), *TOLD[:3], (10, {"status": "queued"}), (12, {"status": "starting"}), (13, {"status": "succeeded"}))
+    assert steps(run) == [("queue", 4), ("provision", 2), ("checkout", 4), ("queue", 2), ("provision", 1)]
+
+
+def test_fetching_the_repository_is_told_from_waiting(make_run: MakeRun) -> None:
+    run = make_run(status="succeeded")
+    tell(run, first_turn(run), *TOLD)
+    Operation.objects.create(
+        kind="mirror", subject=f"repo:{run.task.repo_id}", status="succeeded", created_at=START, finished_at=START + timedelta(seconds=3)
+    )
+    assert steps(run)[:3] == [("queue", 0), ("mirror", 3), ("queue", 1)]
+
+
+def test_only_the_last_turns_are_shown(make_run: MakeRun) -> None:
+    run = make_run(status="succeeded")
+    tell(run, first_turn(run), *TOLD)
+    for number in range(2, 9):
+        tell(run, Turn.objects.create(run=run, number=number, prompt="x", status="succeeded"), *TOLD)
+    assert [shown.turn.number for shown in sandboxes.steps_of(run)] == [8, 7, 6, 5, 4]
+
+
+def test_a_clock_that_runs_behind_makes_no_negative_step(make_run: MakeRun) -> None:
+    run = make_run(status="succeeded")
+    tell(run, first_turn(run), (4, {"status": "starting"}), (3, {"stage": "checkout"}), (5, {"status": "succeeded"}))
+    assert [seconds for _, seconds in steps(run)] == [4, 0, 2]
+
+
+# --- sandboxes ---
+
+
+def test_isolation_limits_and_when_it_goes_are_said(as_alice: Client, make_run: MakeRun, settings: Any) -> None:
+    settings.SANDBOX_RETENTION_H, settings.SANDBOX_MEMORY_MB = 48, 2048
+    run = make_run(status="succeeded", sandbox=True, finished_at=START)
+    record = {"isolation": "bubblewrap 0.11", "limits": {"memory": "cgroup v2", "disk": "watchdog"}}
+    Sandbox.objects.update(status=SandboxStatus.PAUSED, record=record)
+    page = as_alice.get(f"{run.get_absolute_url()}?tab=sandbox").content.decode()
+    for text in ("It sleeps", "3 January 2026, 12:00 UTC", "bubblewrap 0.11", "2,048 MB", "by cgroup v2", "by watchdog"):
+        assert text in page
+    assert "Processes" not in page
+
+
+def test_without_a_sandbox_it_says_so(as_alice: Client, make_run: MakeRun) -> None:
+    assert "No sandbox yet" in as_alice.get(f"{make_run().get_absolute_url()}?tab=sandbox").content.decode()
+    assert "ended before one was made" in as_alice.get(f"{make_run(status='canceled').get_absolute_url()}?tab=sandbox").content.decode()
+
+
+def test_a_new_generation_is_said(as_alice: Client, make_run: MakeRun) -> None:
+    run = make_run(status="running", generation=2, sandbox=True)
+    Sandbox.objects.create(run=run, generation=1, backend="local", status=SandboxStatus.LOST, ref="old")
+    page = as_alice.get(f"{run.get_absolute_url()}?tab=sandbox").content.decode()
+    assert "Local sandbox 2" in page
+    assert "Local sandbox 1" in page
+    assert "the run went on in a new one" in page
+    assert "Lost: its host or its processes went away." in page
+
+
+@pytest.mark.parametrize("how", ["destroyed", "archived"])
+def test_what_is_gone_is_said(as_alice: Client, make_run: MakeRun, how: str) -> None:
+    run = make_run(status="succeeded", sandbox=True, finished_at=timezone.now())
+    if how == "destroyed":
+        Sandbox.objects.update(status=SandboxStatus.DESTROYED, destroyed_at=timezone.now())
+    else:
+        Task.objects.update(archived_at=timezone.now())
+    page = as_alice.get(f"{run.get_absolute_url()}?tab=sandbox").content.decode()
+    assert ("Destroyed, with all that was in it." if how == "destroyed" else "it is being destroyed") in page
+    assert "It is destroyed at" not in page
