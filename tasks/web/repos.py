@@ -75,7 +75,7 @@ def repos(request: Request) -> HttpResponse:
         if not request.htmx:
             return redirect("repos")
         form = RepoForm()
-    words = request.GET.get("q", "").replace("\0", "")[:200].strip()
+    words = request.GET.get("q", "")[:200].strip()
     rows = _rows(request.user, words)
     context = {
         "form": form,
@@ -119,7 +119,7 @@ def page(request: Request, found: Repo, *, part: str = "", **forms: object) -> H
 
 def _change_form(request: Request, found: Repo) -> VariableForm | None:
     """The form of the variable that the address says is to be changed."""
-    variable = found.variables.filter(name=request.GET.get("change", "").replace("\0", "")).first()
+    variable = found.variables.filter(name=request.GET.get("change", "")).first()
     return VariableForm.of(variable) if variable else None
 
 

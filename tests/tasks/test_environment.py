@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks import environment
+from tasks import environment, services
 from tasks.errors import Conflict, InvalidInput, NotAllowed
-from tasks.models import Operation, OperationStatus, Phase, Repo, User
+from tasks.models import Operation, OperationStatus, Phase, Repo, Run, RunStatus, SandboxStatus, Task, User
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +45,9 @@ def test_what_names_no_host_is_refused(repo: Repo, alice: User, host: str) -> No
         ({"network_preset": "all"}, "network_preset"),
         ({"setup_script": "a\0b"}, "setup_script"),
         ({"check_command": "x" * 100_001}, "check_command"),
+        ({"name": "x" * 201}, "name"),
+        ({"name": " "}, "name"),
+        ({"name": "two\nlines"}, "name"),
         ({"network_hosts": [f"h{number}.example" for number in range(201)]}, "network_hosts"),
     ],
 )
@@ -89,10 +93,102 @@ def test_removing_a_repository_removes_its_mirror(repo: Repo, alice: User, setti
     assert not any(path.is_dir() for path in (tmp_path / "mirrors").iterdir())
 
 
-def test_a_repository_that_is_being_fetched_stays(repo: Repo, alice: User) -> None:
+def test_a_fetch_does_not_keep_a_repository(repo: Repo, alice: User) -> None:
     Operation.objects.create(kind="mirror", subject=f"repo:{repo.pk}", status=OperationStatus.RUNNING)
-    with pytest.raises(Conflict):
-        environment.remove_repo(repo=repo, by=alice)
+    environment.remove_repo(repo=repo, by=alice)
+    assert not Repo.objects.exists()
+    assert not Operation.objects.exists()
+
+
+def test_runs_at_work_keep_it(alice: User, make_run: Callable[..., Run]) -> None:
+    run = make_run(status=RunStatus.RUNNING)
+    make_run(run.task)
+    with pytest.raises(Conflict, match="2 runs are at work"):
+        environment.remove_repo(repo=run.task.repo, by=alice)
+    trial = make_run(make_task_of(alice))
+    with pytest.raises(Conflict, match="1 run is at work"):
+        environment.remove_repo(repo=trial.task.repo, by=alice)
+    assert Repo.objects.filter(removed_at=None).count() == 2
+
+
+def make_task_of(owner: User) -> Task:
+    repo = Repo.objects.create(owner=owner, source="https://example.org/tried", name="tried")
+    return Task.objects.create(owner=owner, repo=repo, title="Setup of tried", prompt="true", is_trial=True)
+
+
+def test_trials_go_with_it(alice: User, make_run: Callable[..., Run]) -> None:
+    run = make_run(make_task_of(alice), status=RunStatus.SUCCEEDED, sandbox=True)
+    environment.remove_repo(repo=run.task.repo, by=alice)
+    assert not Repo.objects.exists()
+    assert not Run.objects.exists()
+
+
+def test_one_with_tasks_is_kept_for_their_history(alice: User, make_run: Callable[..., Run]) -> None:
+    run = make_run(status=RunStatus.SUCCEEDED, sandbox=True)
+    repo = run.task.repo
+    environment.set_variable(repo=repo, by=alice, name="TOKEN", value="s3cr3t", is_secret=True)
+    environment.remove_repo(repo=repo, by=alice)
+    repo.refresh_from_db()
+    assert repo.removed_at is not None
+    assert repo.mirrored_at is None
+    assert not Repo.objects.visible_to(alice).exists()
+    assert not repo.variables.exists()
+    assert run.sandboxes.get().status == SandboxStatus.LOST  # its objects were the mirror's
+    run = Run.objects.get(pk=run.pk)
+    shell = [services.AgentChoice("shell")]
+    for verb in (
+        lambda: services.send_follow_up(run=run, by=alice, prompt="more"),
+        lambda: services.retry_run(run=run, by=alice),
+        lambda: services.create_task(by=alice, repo=repo, prompt="true", agents=shell),
+        lambda: services.fetch_repo(repo=repo, by=alice),
+    ):
+        with pytest.raises(Conflict, match="was removed"):
+            verb()
+
+
+def test_adding_it_again_brings_it_back_with_a_fresh_mirror(alice: User, make_run: Callable[..., Run]) -> None:
+    run = make_run(status=RunStatus.SUCCEEDED)
+    repo = run.task.repo
+    environment.remove_repo(repo=repo, by=alice)
+    repo.refresh_from_db()
+    Repo.objects.filter(pk=repo.pk).update(source="https://example.org/same")
+    back = services.add_repo(by=alice, source="https://example.org/same")
+    assert (back.pk, back.removed_at) == (repo.pk, None)
+    assert Operation.objects.get().status == OperationStatus.QUEUED
+    services.send_follow_up(run=Run.objects.get(pk=run.pk), by=alice, prompt="more")
+
+
+def test_a_name_is_shown_instead_of_the_sources_own(repo: Repo, alice: User) -> None:
+    update(repo, alice, name="  The shop ")
+    repo.refresh_from_db()
+    assert repo.name == "The shop"
+    update(repo, alice)
+    repo.refresh_from_db()
+    assert repo.name == "The shop"
+
+
+def test_several_variables_are_set_together_or_not_at_all(repo: Repo, alice: User) -> None:
+    environment.set_variable(repo=repo, by=alice, name="A", value="old", is_secret=True)
+    environment.set_variables(repo=repo, by=alice, text="A=1\nB=2")
+    assert {v.name: (v.value, v.is_secret) for v in repo.variables.all()} == {"A": ("1", False), "B": ("2", False)}
+    for text in ("C=1\nPATH=2", "", "# nothing", "C=1\nC=2", f"C={'x' * 32_001}", "C=a\0b", "x" * 100_001):
+        with pytest.raises(InvalidInput) as refused:
+            environment.set_variables(repo=repo, by=alice, text=text)
+        assert refused.value.field == "lines"
+    assert repo.variables.count() == 2
+
+
+def test_not_more_variables_than_may_be(repo: Repo, alice: User) -> None:
+    environment.set_variables(repo=repo, by=alice, text="\n".join(f"V{number}=x" for number in range(200)))
+    environment.set_variable(repo=repo, by=alice, name="V7", value="again")
+    with pytest.raises(Conflict, match="at most 200"):
+        environment.set_variable(repo=repo, by=alice, name="V200", value="x")
+
+
+def test_many_lines_that_are_wrong_are_not_all_said(repo: Repo, alice: User) -> None:
+    with pytest.raises(InvalidInput, match="90 more lines are wrong") as refused:
+        environment.set_variables(repo=repo, by=alice, text="wrong\n" * 100)
+    assert refused.value.message.count("\n") == environment.MOST_ERRORS
 
 
 def test_only_the_owner_may_do_any_of_it(repo: Repo, bob: User) -> None:
@@ -100,6 +196,8 @@ def test_only_the_owner_may_do_any_of_it(repo: Repo, bob: User) -> None:
         update(repo, bob)
     with pytest.raises(NotAllowed):
         environment.set_variable(repo=repo, by=bob, name="A", value="")
+    with pytest.raises(NotAllowed):
+        environment.set_variables(repo=repo, by=bob, text="A=1")
     with pytest.raises(NotAllowed):
         environment.remove_variable(repo=repo, by=bob, name="A")
     with pytest.raises(NotAllowed):
