@@ -18,7 +18,7 @@ from tasks.web.shown.text import bare, text_html
 MOST_TOKENS = 20_000  # a table of few characters can have many cells
 WIDE = 44  # characters of a line that scrolls in the narrowest column
 _SCHEMES = ("http", "https", "mailto")
-_HEADINGS = {"h1": "h4", "h2": "h5"}  # a message is a part of the page, whose own headings are h1 to h3
+_TOP_HEADING = 3  # a message is a part of the page, whose own headings are h1 and h2
 _BOXES = {"[ ] ": "☐ ", "[x] ": "☑ ", "[X] ": "☑ "}
 
 
@@ -77,10 +77,13 @@ class _Renderer(RendererHTML):
 
 
 def _tame(state: StateCore) -> None:
-    """Lower the headings, keep the safe links, tick the boxes, and leave no style behind."""
+    """Lower the headings (without a gap between levels), keep the safe links, tick the boxes, and leave no style behind."""
+    levels: list[str] = []
     for token in state.tokens:
+        if token.type == "heading_open":
+            levels = [*(level for level in levels if level < token.tag), token.tag]
         if token.type.startswith("heading_"):
-            token.tag = _HEADINGS.get(token.tag, "h6")
+            token.tag = f"h{min(6, _TOP_HEADING - 1 + len(levels))}"
         elif token.type in ("th_open", "td_open"):
             align = str(token.attrs.pop("style", "")).removeprefix("text-align:")
             if align in ("center", "right"):

@@ -14,6 +14,7 @@ from tasks.web.shown.patches import FileDiff, file_diffs
 from tasks.web.shown.text import MOST_SHOWN, name_html, number, string, text_html, took
 
 MOST_TITLE = 200
+SHORT = 40  # characters that the line of a call has room for
 LONG = 40  # lines of output from which on it is folded
 
 _VERBS = {
@@ -98,13 +99,13 @@ def call_of(seq: int, data: Mapping[str, Any], *, most: int = MOST_SHOWN) -> Cal
         named = " → ".join(places[:2]) if tool == "move" else places[0] + (f" and {len(places) - 1} more" if len(places) > 1 else "")
     what = named or (title if not verb else _without(verb, title))
     command = _object(given, _OBJECTS["execute"]) if tool == "execute" else ""
-    text = command or string(given)
+    text = command or ("" if _is_said(given, [what, *places]) else string(given))
     return Call(
         seq=seq,
         verb=verb or "Tool",
         what=name_html(what or string(data.get("tool"))[:MOST_TITLE] or "without a name"),
         is_name=bool(named) or tool in ("execute", "search", "fetch", "read", "edit", "delete", "move"),
-        input=Part.of(text, most=most) if text and not _is_said(given, [what, *places]) else None,
+        input=Part.of(text, most=most) if text else None,
         where=[name_html(place) for place in places],
     )
 
@@ -148,12 +149,11 @@ def _object(given: Any, names: tuple[str, ...]) -> str:
 
 
 def _is_said(given: Any, said: list[str]) -> bool:
-    """Whether all of an input stands in the line of its call."""
-    if isinstance(given, dict):
-        return all(
-            isinstance(value, str) and any(text == value or text.startswith(f"{value}:") for text in said) for value in given.values()
-        )
-    return isinstance(given, list) and not given
+    """Whether all of an input stands in the line of its call, where there is room for it."""
+    if not isinstance(given, dict):
+        return given is None or given == []
+    short = [value for value in given.values() if isinstance(value, str) and len(value) <= SHORT]
+    return len(short) == len(given) and all(any(f"{text}:".startswith(f"{value}:") for text in said) for value in short)
 
 
 def _places(value: Any) -> list[str]:

@@ -286,7 +286,7 @@ known = st.fixed_dictionaries(
 )
 
 
-TAGS = "div details summary span p pre code time a b ul ol li svg use strong em s h4 h5 h6 blockquote hr br table thead tbody tr th td"
+TAGS = "div details summary span p pre code time a b ul ol li svg use strong em s h3 h4 h5 h6 blockquote hr br table thead tbody tr th td"
 
 
 class Tags(HTMLParser):

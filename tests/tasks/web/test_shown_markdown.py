@@ -15,7 +15,8 @@ from tasks.web.shown.markdown import MOST_TOKENS, gist, markdown_html
     ("text", "html"),
     [
         ("**a** *b* `c` ~~d~~", "<p><strong>a</strong> <em>b</em> <code>c</code> <s>d</s></p>\n"),
-        ("# one\n## two\n### three\n###### six", "<h4>one</h4>\n<h5>two</h5>\n<h6>three</h6>\n<h6>six</h6>\n"),
+        ("# one\n## two\n#### four\n## two", "<h3>one</h3>\n<h4>two</h4>\n<h5>four</h5>\n<h4>two</h4>\n"),
+        ("### three\n# one", "<h3>three</h3>\n<h3>one</h3>\n"),
         ("<script>alert(1)</script>", "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>\n"),
         ("<div onclick=x>\n\na", "<p>&lt;div onclick=x&gt;</p>\n<p>a</p>\n"),
         ("```py onload=x\n<b>\n```", "<pre><code>&lt;b&gt;\n</code></pre>\n"),
@@ -91,7 +92,7 @@ def test_whatever_is_written_only_known_markup_comes_out(text: str) -> None:
     html = markdown_html(text)
     for tag in re.findall(r"<[^>]*>", html):
         assert re.fullmatch(
-            r"</?(p|h[456]|ul|ol|li|pre|code|strong|em|s|table|thead|tbody|tr|th|td|blockquote|span|a|div)>|<(hr|br) />"
+            r"</?(p|h[3456]|ul|ol|li|pre|code|strong|em|s|table|thead|tbody|tr|th|td|blockquote|span|a|div)>|<(hr|br) />"
             r'|<a href="(https?|mailto):[^"]*" rel="nofollow noopener noreferrer" target="_blank">'
             r'|<span title="[^"]*">|<span class="mark" title="[a-z -]*">'
             r'|<p class="as-written">|<pre tabindex="0">|<li class="box">|<ol start="\d+">|<t[hd] data-align="(center|right)">'
