@@ -1,0 +1,214 @@
+"""Every view asks the database a bounded number of times, however much there is. A view that is not named here fails the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import get_resolver, reverse
+from django.utils import timezone
+from pytest_django import Settings
+
+from tasks.models import ApiToken, Attachment, Event, Patch, PromptTemplate, Repo, Run, Task, Turn, User
+from tasks.running import events
+from tasks.web.log import MOST_EVENTS
+from tasks.web.urls import urlpatterns
+
+pytestmark = pytest.mark.django_db
+MOST_TO_SHOW = 25  # a full page of a log comes in six handfuls
+MOST_TO_DO = 40  # savepoints, locks and the row of each event among them
+STATUSES = ("succeeded", "failed", "errored", "canceled", "interrupted", "waiting", "queued", "running")
+
+
+class World:
+    """What belongs to one user. `grow` makes more of everything; `task` grows too, `small` is a task that does not."""
+
+    def __init__(self, owner: User, make_task: Callable[..., Task], make_run: Callable[..., Run]) -> None:
+        self.owner, self.make_task, self.make_run = owner, make_task, make_run
+        self.task = make_task()
+        self.repo = self.task.repo
+        self.small = make_task()
+        self.archived = make_task(archived_at=timezone.now())
+        self.run = self._run(self.task, "succeeded")
+        self.working, self.over = self._run(self.small, "running"), self._run(self.small, "failed")
+        Turn.objects.create(run=self.working, number=2, prompt="more", author=owner, status="queued")
+        self.spare = Repo.objects.create(owner=owner, source="https://example.org/spare", name="spare")
+        self.prompt = PromptTemplate.objects.create(owner=owner, name="first", prompt="x")
+        self.token = ApiToken.objects.create(user=owner, name="first", digest="0" * 64, hint="ac_0")
+        self.attachment = self._attachment("first")
+        self.trial = self._run(make_task(repo=self.repo, is_trial=True), "running")
+        self._fill(self.run)
+        self.grow(1, 1 + len(STATUSES))
+
+    def grow(self, first: int, end: int) -> None:
+        for number in range(first, end):
+            repo = Repo.objects.create(
+                owner=self.owner, source=f"https://example.org/{number}", name=f"repo {number}", mirrored_at=timezone.now()
+            )
+            self.repo.variables.create(name=f"N{number}", value="1", is_secret=False, phase="agent")
+            self._run(self.make_task(repo=repo, prompt="find me"), STATUSES[number % len(STATUSES)])
+            self._run(self.make_task(archived_at=timezone.now()), "succeeded")
+            self._run(self.task, STATUSES[number % len(STATUSES)])
+            turn = Turn.objects.create(run=self.run, number=number + 1, prompt="more", author=self.owner, status="succeeded")
+            turn.attachments.add(self._attachment(f"file {number}"))
+            self._log(self.run, turn)
+            PromptTemplate.objects.create(owner=self.owner, name=f"prompt {number}", prompt="x")
+            ApiToken.objects.create(user=self.owner, name=f"token {number}", digest=f"{number:064}", hint="ac_1")
+
+    def _run(self, task: Task, status: str) -> Run:
+        run = self.make_run(task, status=status, started_at=timezone.now(), sandbox=status == "running")
+        turn = run.turns.get()
+        files = [{"path": "a.py", "old_path": None, "state": "modified", "additions": 1, "deletions": 1, "is_binary": False}]
+        Patch.objects.create(run=run, turn=turn, kind="final", content=b"", sha256="0" * 64, files=files, additions=1, deletions=1)
+        self._log(run, turn)
+        run.refresh_from_db()
+        return run
+
+    def _log(self, run: Run, turn: Turn) -> None:
+        for kind, data in (
+            ("status", {"status": "running"}),
+            ("log", {"stream": "stdout", "text": "line\n"}),
+            ("tool_call", {"id": f"{turn.pk}", "title": "Read", "tool": "read", "input": {}}),
+            ("tool_result", {"id": f"{turn.pk}", "is_error": False, "output": "x", "seconds": 1}),
+            ("log", {"stream": "network", "text": "refused example.org:443\n"}),
+        ):
+            events.append(run.pk, kind, data, turn_id=turn.pk)
+
+    def _fill(self, run: Run) -> None:
+        """As many events as a page holds, so that more cannot make it longer."""
+        first, end = run.next_seq, run.next_seq + MOST_EVENTS
+        Event.objects.bulk_create(
+            Event(run=run, seq=seq, kind="log", data={"stream": "stdout", "text": "x\n"}) for seq in range(first, end)
+        )
+        Run.objects.filter(pk=run.pk).update(next_seq=end)
+
+    def _attachment(self, name: str) -> Attachment:
+        return Attachment.objects.create(owner=self.owner, name=name, content_type="text/plain", content=b"x", size=1)
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a view is called, and the status it answers with. `args` and `data` are made of the world."""
+
+    args: Callable[[World], list[Any]] = lambda world: []
+    data: Callable[[World], dict[str, Any]] = lambda world: {}
+    method: str = "get"
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def show(*args: str, **data: Any) -> Call:
+    return Call(lambda world: [pk(world, name) for name in args], lambda world: filled(world, data))
+
+
+def do(*args: str, status: int = 302, **data: Any) -> Call:
+    return Call(lambda world: [pk(world, name) for name in args], lambda world: filled(world, data), "post", status)
+
+
+def part(call: Call, target: str = "") -> Call:
+    return Call(call.args, call.data, call.method, call.status, {"HX-Request": "true", "HX-Target": target})
+
+
+def pk(world: World, name: str) -> Any:
+    """The id of what the world calls "@name"; any other text is itself."""
+    return getattr(world, name[1:]).pk if name.startswith("@") else name
+
+
+def filled(world: World, data: dict[str, Any]) -> dict[str, Any]:
+    return {name: pk(world, value) if isinstance(value, str) else value for name, value in data.items()}
+
+
+NEW_TASK = {"prompt": "Do it", "repo": "@spare", "runs-shell": "1"}
+CALLS: dict[str, list[Call]] = {
+    "home": [show(), show(archived=""), show(q="find me"), part(show(), "tasks"), part(show(), "older")],
+    "task-create": [do(**NEW_TASK), do(status=422, prompt="")],
+    "task-create-several": [do(status=422, **NEW_TASK)],
+    "pick-repos": [show(q="repo"), show(repo="@repo")],
+    "pick-branches": [show(repo="@spare")],
+    "pick-prompts": [show()],
+    "tasks-archive": [do(task="@archived")],
+    "tasks-restore": [do(task="@archived")],
+    "task": [show("@task"), part(show("@task"))],
+    "task-restore": [do("@archived")],
+    "task-retry": [do("@small")],
+    "task-follow-up": [do("@small", prompt="more", runs="@over"), do("@small", prompt="", status=422)],
+    "task-stop": [do("@small")],
+    "task-archive": [show("@task"), do("@archived")],
+    "run": [show("@run"), part(show("@run")), part(show("@run", part="network")), part(show("@run", part="sandbox"))],
+    "run-events": [show("@run")],
+    "run-event": [show("@run", "2")],
+    "run-raw-events": [show("@run")],
+    "run-patch": [show("@run")],
+    "run-stop": [do("@working")],
+    "run-retry": [do("@over")],
+    "run-follow-up": [do("@over", prompt="more"), do("@over", prompt="", status=422)],
+    "run-withdraw": [do("@working", "2")],
+    "attachments": [show(ids="@attachment"), do(status=422)],
+    "attachment": [show("@attachment")],
+    "attachment-remove": [do("@attachment")],
+    "prompts": [show()],
+    "prompt-new": [show(), do(name="new", prompt="x"), do(name="", status=422)],
+    "prompt": [show("@prompt"), do("@prompt", name="other", prompt="x")],
+    "prompt-text": [show("@prompt")],
+    "prompt-remove": [show("@prompt"), do("@prompt")],
+    "repos": [show(), show(q="repo"), part(show())],
+    "repo": [show("@repo"), part(show("@repo")), do("@repo", setup_script="true", network_preset="none")],
+    "repo-fetch": [do("@spare")],
+    "repo-remove": [show("@repo"), do("@spare")],
+    "repo-trial": [show("@repo", run="@trial")],
+    "repo-trial-stop": [do("@repo", run="@trial")],
+    "variable-set": [do("@repo", name="NEW", value="1", phase="agent")],
+    "variables-set": [do("@repo", lines="A=1")],
+    "variable-remove": [show("@repo", "N1"), do("@repo", "N1")],
+    "sign-in": [Call(status=302)],
+    "login-link": [show("wrong"), do("wrong", status=410)],
+    "sign-out": [do()],
+    "settings": [show()],
+    "settings-profile": [do(display_name="Alice")],
+    "settings-theme": [do(theme="dark")],
+    "settings-notify": [do(notify="run")],
+    "settings-password": [do(status=422)],
+    "settings-token": [do(name="new", scope="read", expires="30", status=200), do(name="", status=422)],
+    "token-revoke": [show("@token"), do("@token")],
+    "sessions-end": [show(), do()],
+    "styleguide": [show()],
+}
+CASES = [(name, number) for name, calls in CALLS.items() for number in range(len(calls))]
+
+
+@pytest.fixture
+def world(alice: User, make_task: Callable[..., Task], make_run: Callable[..., Run]) -> World:
+    return World(alice, make_task, make_run)
+
+
+def queries(client: Client, world: World, name: str, call: Call) -> list[str]:
+    """What the call asks the database; what it changed is taken back."""
+    with transaction.atomic(), CaptureQueriesContext(connection) as captured:
+        address = reverse(name, args=call.args(world))
+        response = getattr(client, call.method)(address, call.data(world), headers=call.headers)
+        transaction.set_rollback(True)
+    assert response.status_code == call.status, response.content.decode()[:2000]
+    return [query["sql"][:200] for query in captured.captured_queries]
+
+
+def test_every_view_is_named_here() -> None:
+    named = {pattern.name for pattern in urlpatterns if pattern.name}
+    assert named == CALLS.keys()
+    assert {key for key in get_resolver().reverse_dict if isinstance(key, str)} >= CALLS.keys()
+
+
+@pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{name}-{number}" for name, number in CASES])
+def test_a_view_asks_no_more_when_there_is_more(as_alice: Client, world: World, settings: Settings, name: str, number: int) -> None:
+    settings.PASSWORD_LOGIN = True
+    call = CALLS[name][number]
+    queries(as_alice, world, name, call)  # what is asked once only, as for content types
+    few = queries(as_alice, world, name, call)
+    world.grow(1 + len(STATUSES), 3 * len(STATUSES))
+    many = queries(as_alice, world, name, call)
+    assert len(many) <= len(few), "\n".join(many)
+    assert len(many) <= (MOST_TO_SHOW if call.method == "get" else MOST_TO_DO), "\n".join(many)
