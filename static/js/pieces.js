@@ -66,11 +66,12 @@
 
   // Nothing goes on by itself beyond the end of a stage.
   const ends = (root, log) => {
-    if (!root.querySelector(".event[data-look=divider]")) return;
-    for (const open of all(log, ".event[data-open]")) delete open.dataset.open;
-    for (const text of all(log, ".event[aria-busy]")) {
-      text.removeAttribute("aria-busy");
-      text.removeAttribute("aria-live");
+    const end = Math.max(...all(root, ".event[data-look=divider] > time").map((time) => Date.parse(time.dateTime)));
+    for (const open of all(log, ".event[data-open]")) {
+      if (Date.parse(open.dataset.at) > end || end === -Infinity) continue;
+      delete open.dataset.open;
+      open.removeAttribute("aria-busy");
+      open.removeAttribute("aria-live");
     }
   };
 
