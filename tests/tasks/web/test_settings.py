@@ -7,12 +7,16 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
-from django.test import Client
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.test import AsyncClient, Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tasks import tokens
+from asynccode.asgi import application
+from tasks import accounts, tokens
 from tasks.models import ApiToken, Run, User
+from tasks.web import consumers
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -281,3 +285,19 @@ def test_signing_out_everywhere_else(as_alice: Client, alice: User, as_bob: Clie
     assert [other.get("/settings/").status_code for other in others] == [302, 302]
     for client in (as_alice, as_bob):
         assert client.get("/settings/").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("closed_connections")
+async def test_sockets_of_ended_sessions_end(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "LOOK_S", 0.1)
+    client = AsyncClient()
+    await client.aforce_login(alice)
+    cookie = client.cookies.output(header="", sep=";").strip().encode()
+    socket = WebsocketCommunicator(application, "/ws/user/", headers=[(b"origin", b"http://localhost"), (b"cookie", cookie)])
+    is_open, _ = await socket.connect(timeout=10)
+    assert is_open
+    assert (await socket.receive_json_from(timeout=10))["news"]
+    await socket.send_json_to({"ack": True})
+    await sync_to_async(accounts.end_sessions)(user=alice)
+    assert await socket.receive_output(timeout=10) == {"type": "websocket.close", "code": consumers.GONE}
