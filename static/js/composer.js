@@ -28,6 +28,8 @@
   const form = document.getElementById("composer");
   if (!form) return;
   const { prompt, source, branch } = form.elements;
+  // Elsewhere the keyboard on the screen would cover half the page as soon as something is given the focus.
+  const hasKeyboard = matchMedia("(pointer: fine)").matches;
   const amounts = [...form.querySelectorAll("input[type=number][data-modes]")];
   const runsOf = (field) => Math.max(0, Math.floor(Number(field.value)) || 0);
 
@@ -85,7 +87,7 @@
     field.dispatchEvent(new Event("input", { bubbles: true }));
   };
   const leave = (chip) => { // the focus goes to the chip beside the one that is gone
-    const others = [...form.querySelectorAll(".chosen > :not([hidden])")];
+    const others = [...form.querySelectorAll(".crew > :not([hidden])")];
     const next = others.find((other) => chip.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING) ?? others.at(-1);
     (next?.querySelector("[data-step=none]") ?? document.querySelector("#agent-picker > summary")).focus();
   };
@@ -156,9 +158,8 @@
         stops[at + (event.key === "ArrowDown" ? 1 : -1)]?.focus();
       } else if (event.key === "Enter") {
         event.preventDefault();
-        const isReady = picker.querySelector(".found").dataset.q === search.value.trim();
         if (at > 0) choose(event.target);
-        else if (!isReady) isAwaited = true;
+        else if (!isReady()) isAwaited = true;
         else if (search.value.trim()) take(picker);
         else close(picker);
       } else if (at > 0 && event.key.length === 1 && event.key !== " ") {
@@ -168,8 +169,9 @@
     picker.addEventListener("click", (event) => {
       if (event.target.matches(".option > input")) choose(event.target);
     });
+    const isReady = () => picker.querySelector(".found").dataset.q === search.value.trim();
     picker.addEventListener("htmx:afterSwap", () => {
-      if (!isAwaited) return;
+      if (!isAwaited || !isReady()) return;
       isAwaited = false;
       take(picker);
     });
@@ -181,7 +183,7 @@
       if (!picker.open) return;
       popover.dataset.align = "";
       if (popover.getBoundingClientRect().right > document.documentElement.clientWidth - 8) popover.dataset.align = "end";
-      popover.querySelector("input.find, input.search, input[type=number]")?.focus();
+      if (hasKeyboard) popover.querySelector("input.find, input.search, input[type=number]")?.focus();
       if (picker === branchPicker) {
         picker.querySelector(".find").value = "";
         htmx.trigger(picker.querySelector(".find"), "look");
@@ -204,7 +206,6 @@
   show();
   const wrong = form.querySelector("[data-invalid] > summary") ?? (form.querySelector(".errorlist") && prompt);
   const nothing = document.activeElement === document.body && !location.hash;
-  // Where there is no keyboard but that of the screen, it would cover half the page.
   if (wrong) wrong.focus();
-  else if (nothing && matchMedia("(pointer: fine)").matches) prompt.focus({ preventScroll: true });
+  else if (nothing && hasKeyboard) prompt.focus({ preventScroll: true });
 })();

@@ -62,7 +62,8 @@ def repos(request: Request) -> HttpResponse:
     present = mine.filter(pk=int(chosen)).first() if chosen.isdecimal() and len(chosen) <= 18 else None
     options = RepoOption.listed(found[:MOST_REPOS], present)
     is_known = offer is not None and any(option.repo.source == offer.url for option in options)
-    context = {"options": options, "q": asked, "offer": None if is_known else offer, "refusal": refusal}
+    is_none = bool(asked) and all(option.is_hidden for option in options)
+    context = {"options": options, "q": asked, "offer": None if is_known else offer, "refusal": refusal, "is_none": is_none}
     return render(request, "tasks/composer.html#repos", context)
 
 
