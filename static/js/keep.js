@@ -2,7 +2,8 @@
 "use strict";
 
 (() => {
-  let kept = new Map();
+  const kept = new Map();
+  let isKeeping = false;
   const states = (root) => [...root.querySelectorAll("input[type=checkbox][id], details[id]")];
   const key = (element) => element.tagName === "DETAILS" ? "open" : "checked";
 
@@ -14,12 +15,16 @@
       const element = document.getElementById(id);
       if (element) element[key(element)] = value;
     }
-    kept = new Map();
+    kept.clear();
+    isKeeping = false;
   };
 
   // Only for news: what comes as the answer to something one did is as it should be.
   const isNews = (event) => event.detail.requestConfig?.triggeringEvent?.type === "news";
-  document.addEventListener("htmx:beforeSwap", (event) => { if (isNews(event)) keep(event); });
-  document.addEventListener("htmx:oobBeforeSwap", (event) => { if (kept.size) keep(event); });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    isKeeping = isNews(event);
+    if (isKeeping) keep(event);
+  });
+  document.addEventListener("htmx:oobBeforeSwap", (event) => { if (isKeeping) keep(event); });
   document.addEventListener("htmx:afterSwap", restore);
 })();

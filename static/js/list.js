@@ -54,6 +54,36 @@
     show();
   });
 
+  // News that were asked for before something else was begun must not undo it; they are asked for again after it.
+  let begun = 0, underWay = 0, isOwed = false;
+  const asked = new WeakMap(); // how much had been begun when news were asked for
+  const isNews = ({ elt, requestConfig }) => elt === list && requestConfig.triggeringEvent?.type === "news";
+  const isOurs = ({ elt }) => elt.closest(".list, #dialog");
+  document.addEventListener("htmx:beforeRequest", ({ detail }) => {
+    if (isNews(detail)) asked.set(detail.xhr, begun);
+    else if (isOurs(detail)) {
+      begun += 1;
+      underWay += 1;
+      asked.set(detail.xhr, -1);
+    }
+  });
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    if (!isNews(detail) || asked.get(detail.xhr) === begun) return;
+    detail.shouldSwap = false;
+    isOwed = true;
+    catchUp();
+  });
+  document.addEventListener("htmx:afterRequest", ({ detail }) => {
+    if (asked.get(detail.xhr) !== -1) return;
+    underWay -= 1;
+    catchUp();
+  });
+  const catchUp = () => {
+    if (!isOwed || underWay) return;
+    isOwed = false;
+    setTimeout(() => htmx.trigger(list, "news"));
+  };
+
   // Back and Forward bring the list that the address names; the rest of the page stays.
   document.addEventListener("htmx:historyCacheMiss", (event) => {
     event.preventDefault();

@@ -57,14 +57,6 @@ def test_a_shell_task_from_the_prompt_to_the_patch(page: Page, live_product: Pro
     assert b"+<b>again</b>\n" in patch
 
 
-def test_the_home_page_follows_by_itself(page: Page, live_product: Product) -> None:
-    submit(page, live_product, "home", "sleep 4", attempts=2)
-    page.goto("/")
-    row = page.locator(".row").first
-    expect(row.locator("[data-status=running]").first).to_be_attached(timeout=SLOW_MS)
-    expect(row.locator("[data-status=succeeded]")).to_have_count(2, timeout=SLOW_MS)
-
-
 def test_a_reader_who_scrolled_up_is_not_moved(page: Page, live_product: Product) -> None:
     submit(page, live_product, "scroll", "seq 200; for i in $(seq 20); do sleep 0.3; echo tick $i; done")
     open_run(page)
