@@ -20,7 +20,7 @@ from tasks.web.cards import amount, cards_of, newest_patches
 from tasks.web.changes import changes_of
 from tasks.web.forms import FollowUpForm
 from tasks.web.network import attempts_of
-from tasks.web.sandboxes import places_of, steps_of
+from tasks.web.sandboxes import is_gone, places_of, steps_of
 
 EVENTS_AT_ONCE = 500
 
@@ -73,6 +73,7 @@ def _status(found: Run) -> dict[str, Any]:
         "advice": _GO_ON if card.advice.startswith("Open the run") else card.advice,
         "turn": turns.exclude(status=RunStatus.QUEUED).exclude(status=RunStatus.CANCELED, started_at=None).last(),
         "waiting": waiting,
+        "is_sandbox_gone": is_gone(found),
         "tokens": amount(found.input_tokens + found.output_tokens) if found.output_tokens else "",
         "place_among": f"{at + 1} of {len(siblings)}" if len(siblings) > 1 else "",
         "previous": siblings[at - 1] if at else None,

@@ -75,6 +75,12 @@ def _kept_until(run: Run, sandbox: Sandbox) -> datetime | None:
     return run.finished_at + timedelta(hours=settings.SANDBOX_RETENTION_H)
 
 
+def is_gone(run: Run) -> bool:
+    """Whether the sandbox that a follow-up would go on in is no more."""
+    gone = (SandboxStatus.LOST, SandboxStatus.DESTROYED)
+    return run.is_over and Sandbox.objects.filter(run=run, generation=run.generation, status__in=gone).exists()
+
+
 # --- steps --------------------------------------------------------------------------------------------------------------
 
 
@@ -120,7 +126,7 @@ def steps_of(run: Run) -> list[TurnSteps]:
     for turn_id, at, data in reversed(events):
         if turn_id in told:
             told[turn_id].append((at, data))
-    shown = [turn for turn in turns if told[turn.pk] or turn.status == RunStatus.QUEUED]
+    shown = [turn for turn in turns if told[turn.pk] or turn.status == run.status == RunStatus.QUEUED]
     return [TurnSteps(turn, _steps(_marks(run, turn, told[turn.pk]), is_going_on=_is_going_on(turn))) for turn in shown]
 
 
@@ -134,7 +140,7 @@ def _marks(run: Run, turn: Turn, told: Sequence[tuple[datetime, dict[str, Any]]]
         marks[1:1] = _fetching(run, marks[0][0], marks[1][0] if len(marks) > 1 else timezone.now())
     if _is_going_on(turn):
         marks.append((timezone.now(), ""))
-    return marks
+    return [mark for before, mark in pairwise([(marks[0][0], "none"), *marks]) if before[1] != mark[1]]
 
 
 def _mark(at: datetime, data: dict[str, Any]) -> Iterator[Mark]:

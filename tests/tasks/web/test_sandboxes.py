@@ -97,6 +97,13 @@ def test_fetching_the_repository_is_told_from_waiting(make_run: MakeRun) -> None
     assert steps(run)[:3] == [("queue", 0), ("mirror", 3), ("queue", 1)]
 
 
+def test_a_follow_up_that_waits_for_the_present_turn_has_no_steps_yet(make_run: MakeRun) -> None:
+    run = make_run(status="running")
+    tell(run, first_turn(run), *TOLD[:7])
+    Turn.objects.create(run=run, number=2, prompt="x")
+    assert [shown.turn.number for shown in sandboxes.steps_of(run)] == [1]
+
+
 def test_only_the_last_turns_are_shown(make_run: MakeRun) -> None:
     run = make_run(status="succeeded")
     tell(run, first_turn(run), *TOLD)
@@ -149,4 +156,5 @@ def test_what_is_gone_is_said(as_alice: Client, make_run: MakeRun, how: str) -> 
         Task.objects.update(archived_at=timezone.now())
     page = as_alice.get(f"{run.get_absolute_url()}?tab=sandbox").content.decode()
     assert ("Destroyed, with all that was in it." if how == "destroyed" else "it is being destroyed") in page
+    assert ("A follow-up goes on in a new one" in page) == (how == "destroyed")
     assert "It is destroyed at" not in page
