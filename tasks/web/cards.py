@@ -31,6 +31,12 @@ _ADVICE_ON_STAGE = {  # where the error itself does not say what to do
     Stage.SETUP: "Correct the repository's setup script, then retry.",
     Stage.COLLECT: "The last checkpoint is kept. Retry, or follow up.",
 }
+_SHORT: dict[str, str] = {
+    Stage.MIRROR.label: "Fetching",
+    Stage.PROVISION.label: "Making sandbox",
+    Stage.SETUP.label: "Setting up",
+    Stage.COLLECT.label: "Collecting",
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,11 @@ class RunCard:
         if run.status in (RunStatus.STARTING, RunStatus.RUNNING) and run.stage in Stage.values:
             return Stage(run.stage).label
         return RunStatus(run.status).label
+
+    @property
+    def short_status(self) -> str:
+        """The status where there is room for two or three words."""
+        return _SHORT.get(self.status, self.status)
 
     @property
     def failed_while(self) -> str:
