@@ -53,6 +53,10 @@
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (event.detail.target === dialog) event.target.closest("details")?.removeAttribute("open");
   });
+  const question = dialog.ariaLabel;
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target === dialog) dialog.ariaLabel = dialog.querySelector(".template-form") ? "Save a template" : question;
+  });
   document.addEventListener("template-saved", (event) => {
     dialog.close();
     document.getElementById("announcer").textContent = `“${event.detail.name}” is saved as a template.`;

@@ -278,7 +278,8 @@ def test_the_queues_are_for_operators_only(operator: Client, as_nobody: list[Cli
     assert response.status_code == 200
     for queue in ("runs", "operations"):
         assert queue in response.content.decode()
-    assert "'unsafe-inline'" in response["Content-Security-Policy"]
+    assert "style-src 'self' 'unsafe-inline'" in response["Content-Security-Policy"]
+    assert "script-src 'self';" in response["Content-Security-Policy"]
     assert "unsafe" not in operator.get("/admin/")["Content-Security-Policy"]
     assert "/django-rq/" in operator.get("/admin/").content.decode()
 
