@@ -138,7 +138,7 @@
     } else {
       branch.value = radio.value;
     }
-    form.dispatchEvent(new Event("input"));
+    form.dispatchEvent(new Event("input", { bubbles: true }));
     close(picker);
   };
   const options = (picker) => [...picker.querySelectorAll(".option:not([hidden]) > input")];
@@ -190,7 +190,8 @@
       }
     });
     picker.addEventListener("focusout", (event) => {
-      if (event.relatedTarget && !picker.contains(event.relatedTarget)) picker.open = false;
+      const next = event.relatedTarget; // an element around the picker, when what is pressed in it takes no focus
+      if (next && !picker.contains(next) && !next.contains(picker)) picker.open = false;
     });
   }
 

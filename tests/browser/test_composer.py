@@ -129,6 +129,23 @@ def test_chips_say_what_runs_and_change_it(page: Page, live_product: Product) ->
     expect(chip).to_be_hidden()
 
 
+def test_a_repository_is_chosen_by_pointer(page: Page, live_product: Product) -> None:
+    page.goto("/")
+    for name in ("pointed", "pointed-too"):
+        choose_repo(page, str(live_product.repo(name)))
+        prompt(page).fill(f"echo {name}")
+        prompt(page).press("Control+Enter")
+        page.wait_for_url(TASK, timeout=SLOW_MS)
+        page.goto("/")
+    page.locator("#repo-picker > summary").click()
+    page.locator("#repo-picker .option", has_text=re.compile("^\\s*pointed\\s")).click()
+    expect(page.locator("#repo-picker [data-shown]")).to_have_text("pointed")
+    expect(page.locator("#repo-picker .popover")).to_be_hidden()
+    page.locator("#repo-picker > summary").click()
+    page.get_by_role("heading", name="What should the agents do?").click()
+    expect(page.locator("#repo-picker .popover")).to_be_hidden()
+
+
 def test_choosing_another_repository_forgets_the_branch(page: Page, live_product: Product) -> None:
     page.goto("/")
     choose_repo(page, with_branch(live_product, "forgetful"))
