@@ -175,7 +175,7 @@ def follow_up(request: Request, pk: int) -> HttpResponse:
     if not request.htmx:
         return redirect(found) if sent else _page_with(request, found, form)
     form = FollowUpForm() if sent else form
-    return render(request, "tasks/run_composer.html", {"run": found, "task": found.task, "form": form}, status=200 if sent else 422)
+    return render(request, "tasks/run_composer.html#fields", {"run": found, "form": form}, status=200 if sent else 422)
 
 
 @action("run")

@@ -38,7 +38,8 @@ def patch(run, *texts):
 """
 NEW_RUN = """
 owner = User.objects.filter(is_staff=True).order_by("pk").first()
-repo, _ = Repo.objects.get_or_create(owner=owner, source="https://example.org/pages", defaults={"name": "pages", "default_branch": "main"})
+repo, _ = Repo.objects.get_or_create(owner=owner, source="https://example.org/pages", defaults={"name": "pages", "default_branch": "main",
+    "removed_at": timezone.now()})
 task = Task.objects.create(owner=owner, repo=repo, title="Made by hand", prompt="true", base_branch="main", base_commit=40 * "a")
 now = timezone.now()
 for attempt in range(1, %d + 1):
@@ -233,6 +234,11 @@ def test_a_follow_up_waits_in_place_and_can_be_removed(page: Page, live_product:
     expect(page.get_by_role("heading", name="Turn 1")).to_be_visible()
     expect(page.locator(".steps").first).to_contain_text("Agent at work")
     assert page.evaluate("window.isSamePage")
+
+    field.fill("a draft")
+    page.wait_for_function("() => Object.values(localStorage).some((value) => value.includes('a draft'))")
+    page.reload()
+    expect(field).to_have_value("a draft")  # and not what was sent
 
 
 def test_it_works_without_scripts(browser: Browser, signed_in: Any, live_product: Product, shell: Shell, run: int) -> None:
