@@ -10,6 +10,7 @@ from typing import Any
 from django.utils.safestring import SafeString
 
 from agents.adapters.base import ErrorClass
+from agents.adapters.shell import ShellAdapter
 from tasks.models import ACTIVE, Attachment, Event, EventKind, RunStatus, Stage, Turn
 from tasks.web.shown.ansi import Terminal, log_html
 from tasks.web.shown.markdown import gist, markdown_html
@@ -18,6 +19,7 @@ from tasks.web.shown.tools import Call, Part, Result, call_of, result_of
 
 MOST_WHOLE = 2_000_000  # characters of one event when all of it is asked for; the raw log has the rest
 MOST_ENTRIES = 100
+SCRIPT = ShellAdapter.name  # whose prompts are programs
 
 ERROR_WORDS: Mapping[str, str] = {
     ErrorClass.AUTH: "Not signed in",
@@ -104,12 +106,12 @@ def whole(event: Event, turn: Turn | None) -> Part:
         case EventKind.TOOL_RESULT:
             return result_of(event.seq, event.at, data, most=MOST_WHOLE).output or Part(NOTHING)
         case EventKind.STATUS if turn is not None and data.get("status") == RunStatus.STARTING:
-            return Part.of(turn.prompt, most=MOST_WHOLE)
+            return Part.of(turn.prompt, most=MOST_WHOLE, is_mono=turn.run.agent == SCRIPT)
         case EventKind.MESSAGE | EventKind.THOUGHT:
             text = string(data.get("text", data.get("chunk")))
             rest = Part.of(text[MOST_SHOWN:], most=MOST_WHOLE)
             html = f'{markdown_html(text[:MOST_SHOWN])}<p class="as-written">{rest.html}</p>'
-            return Part(SafeString(html), rest.rest, is_mono=False)
+            return Part(SafeString(html), rest.rest, is_mono=False, is_markdown=True)
         case _:
             return Part.of(string(data.get("text")), most=MOST_WHOLE, colours=True)
 
@@ -273,7 +275,7 @@ class _Batch:
             "prompt",
             html=text_html(turn.prompt[:MOST_SHOWN]),
             rest=max(0, len(turn.prompt) - MOST_SHOWN),
-            is_mono=self._agent == "shell",
+            is_mono=self._agent == SCRIPT,
             author=name_html(author),
             attachments=list(turn.attachments.all()),
         )

@@ -39,6 +39,7 @@ class Part:
     rest: int = 0
     is_mono: bool = True
     lines: int = 0
+    is_markdown: bool = False
 
     @property
     def is_long(self) -> bool:
