@@ -171,6 +171,7 @@
     });
     const isReady = () => picker.querySelector(".found").dataset.q === search.value.trim();
     picker.addEventListener("htmx:afterSwap", () => {
+      if (picker === branchPicker) for (const option of options(picker)) option.checked = option.value === branch.value;
       if (!isAwaited || !isReady()) return;
       isAwaited = false;
       take(picker);

@@ -1,4 +1,4 @@
-"""Clients of people who are signed in."""
+"""Clients of people who are signed in, and agents that do not exist yet."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.test import Client
 
+from agents.adapters.base import Model
+from agents.adapters.shell import ShellAdapter
+from agents.registry import ADAPTERS
 from tasks.models import User
 
 
@@ -31,3 +34,23 @@ async def closed_connections() -> AsyncIterator[None]:
     """The thread in which asynchronous code uses the database leaves no connection open."""
     yield
     await sync_to_async(connections.close_all)()
+
+
+class Claude(ShellAdapter):
+    name, label, description = "claude", "Claude Code", "Reads, plans and writes code."
+    models = (Model("opus", "opus"), Model("sonnet", "sonnet"))
+    modes = ("code", "plan", "ask")
+
+
+class Codex(ShellAdapter):
+    name, label, description = "codex", "Codex", "Writes code and answers."
+    models = (Model("high", "high"),)
+    modes = ("code", "ask")
+
+
+@pytest.fixture
+def agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six agents, two of them with models and with more modes than one."""
+    others = [type(f"Agent{n}", (ShellAdapter,), {"name": f"agent{n}", "label": f"Agent {n}"})() for n in range(3)]
+    for adapter in (Claude(), Codex(), *others):
+        monkeypatch.setitem(ADAPTERS, adapter.name, adapter)

@@ -15,8 +15,6 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from agents.adapters.base import Model
-from agents.adapters.shell import ShellAdapter
 from agents.registry import ADAPTERS
 from tasks import services
 from tasks.models import Attachment, Operation, Repo, Run, Task, Turn, User
@@ -28,29 +26,6 @@ pytestmark = pytest.mark.django_db
 HOME = "/"
 CREATE = "/tasks/new"
 SEVERAL = "/tasks/new/several"
-
-
-class Claude(ShellAdapter):
-    name, label, description = "claude", "Claude Code", "Reads, plans and writes code."
-    models = (Model("opus", "opus"), Model("sonnet", "sonnet"))
-    modes = ("code", "plan", "ask")
-
-
-class Codex(ShellAdapter):
-    name, label, description = "codex", "Codex", "Writes code and answers."
-    models = (Model("high", "high"),)
-    modes = ("code", "ask")
-
-
-@pytest.fixture
-def agents(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six agents, two of them with models and more modes than one."""
-    for adapter in (
-        Claude(),
-        Codex(),
-        *(type(f"Agent{n}", (ShellAdapter,), {"name": f"agent{n}", "label": f"Agent {n}"})() for n in range(3)),
-    ):
-        monkeypatch.setitem(ADAPTERS, adapter.name, adapter)
 
 
 @pytest.fixture
