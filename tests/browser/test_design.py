@@ -84,9 +84,9 @@ def test_keys_lead_through_the_product(page: Page) -> None:
     expect(dialog.get_by_text("Run after this one")).to_be_hidden()  # there is none on this page
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    page.keyboard.press("g")
-    page.keyboard.press("t")
+    page.keyboard.press("c")
     page.wait_for_url("**/")
+    expect(page.get_by_label("Prompt", exact=True)).to_be_focused()
 
 
 def test_letters_that_are_typed_stay_letters(page: Page) -> None:
