@@ -181,14 +181,14 @@
   for (const picker of form.querySelectorAll(".picker")) {
     const popover = picker.querySelector(".popover");
     picker.addEventListener("toggle", () => {
-      if (!picker.open) return;
+      if (!picker.open) {
+        if (picker === branchPicker) picker.querySelector(".find").value = "";
+        return;
+      }
       popover.dataset.align = "";
       if (popover.getBoundingClientRect().right > document.documentElement.clientWidth - 8) popover.dataset.align = "end";
       if (hasKeyboard) popover.querySelector("input.find, input.search, input[type=number]")?.focus();
-      if (picker === branchPicker) {
-        picker.querySelector(".find").value = "";
-        htmx.trigger(picker.querySelector(".find"), "look");
-      }
+      if (picker === branchPicker) htmx.trigger(picker.querySelector(".find"), "look");
     });
     picker.addEventListener("focusout", (event) => {
       const next = event.relatedTarget; // an element around the picker, when what is pressed in it takes no focus
