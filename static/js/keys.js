@@ -7,7 +7,7 @@
   const toggle = document.getElementById("shortcuts-on");
   const opener = document.getElementById("shortcuts-open");
   const SEQUENCE_MS = 1500;
-  const visible = (selector) => [...document.querySelectorAll(selector)].find((element) => element.checkVisibility());
+  const visible = (selector) => [...document.querySelectorAll(selector)].find((element) => element.checkVisibility() || element.closest("details.menu"));
   const target = (keys) => {
     if (keys === "c") return visible(".composer textarea") ?? target("g t"); // where there is a composer, and it has the focus
     return visible(`[data-key="${CSS.escape(keys)}"]`);

@@ -58,12 +58,22 @@ def send_without_token(page: Page) -> None:
     page.get_by_role("heading", level=1).wait_for()
 
 
+def preview_several(page: Page) -> None:
+    page.locator("#agent-picker > summary").click()
+    page.get_by_label("Runs of Shell script").fill("1")
+    page.get_by_label("Several tasks").check(force=True)
+    page.get_by_label("Prompt", exact=True).fill("Add tests\n\nUpgrade Django")
+    page.get_by_label("Prompt", exact=True).press("Control+Enter")
+    page.get_by_role("heading", name="Start these tasks?").wait_for()
+
+
 VISITS = {
     "home": Visit("/"),
     "home with shortcuts": Visit("/", press("?")),
     "home with the account's menu": Visit("/", click(".menu summary"), part=".menu"),
     "home with the repositories": Visit("/", click(".composer .picker summary")),
     "home of somebody new": Visit("/", by="newcomer"),
+    "preview of several tasks": Visit("/?repo={repo}", preview_several),
     "archived tasks": Visit("/?archived"),
     "nothing found": Visit("/?q=nothingislikethis"),
     "task": Visit("/tasks/{task}/"),
@@ -71,6 +81,8 @@ VISITS = {
     "question on a page": Visit("/tasks/{task}/archive"),
     **{f"run that is {status}": Visit(f"/runs/{{{status}}}/") for status in ("running", "succeeded", "failed", "errored", "waiting")},
     "run with its changes": Visit("/runs/{succeeded}/#work"),
+    "run with its network": Visit("/runs/{failed}/?part=network#work"),
+    "run with its sandbox": Visit("/runs/{failed}/?part=sandbox#work"),
     "repositories": Visit("/repos/"),
     "repository": Visit("/repos/{repo}/"),
     "repository that cannot be fetched": Visit("/repos/{broken}/"),
