@@ -18,13 +18,14 @@
   const fieldsOf = (form) => [...form.elements].filter(
     (field) => field.name && !LEFT_OUT.has(field.name) && field.matches("textarea, select, input:not([type=file], [type=hidden], [type=password])"),
   );
+  const keyOf = (field) => field.type === "checkbox" ? `${field.name}=${field.value}` : field.name; // several boxes may share a name
   const isSwitch = (field) => field.matches("[type=checkbox], [type=radio]");
 
   const save = (form) => {
     if (isEmpty(form)) return drop(form);
     const values = {};
     for (const field of fieldsOf(form)) {
-      if (field.type === "checkbox") values[field.name] = field.checked;
+      if (field.type === "checkbox") values[keyOf(field)] = field.checked;
       else if (field.type !== "radio" || field.checked) values[field.name] = field.value;
     }
     return attempt(() => localStorage.setItem(name(form), JSON.stringify(values)));
@@ -35,9 +36,9 @@
     if (!values || !isEmpty(form) || form.querySelector(".errorlist")) return;
     const asked = new URLSearchParams(location.search); // what an address asks for counts before what was left
     for (const field of fieldsOf(form)) {
-      if (!(field.name in values) || asked.has(field.name)) continue;
+      if (!(keyOf(field) in values) || asked.has(field.name)) continue;
       if (field.type === "radio") field.checked = field.value === values[field.name];
-      else if (isSwitch(field)) field.checked = values[field.name];
+      else if (isSwitch(field)) field.checked = values[keyOf(field)] && !field.disabled;
       else field.value = values[field.name];
     }
     form.dispatchEvent(new Event("input", { bubbles: true }));

@@ -60,6 +60,17 @@ def test_a_follow_up_that_is_refused_is_kept(page: Page, live_product: Product) 
     expect(page.get_by_label("Follow-up", exact=True)).to_have_value("true")
 
 
+def test_a_follow_up_that_is_not_sent_is_there_after_a_reload(page: Page, live_product: Product) -> None:
+    submit(page, live_product, "draft", "true", attempts=2)
+    boxes = page.locator(".to-runs input")
+    boxes.first.uncheck()
+    page.get_by_label("Follow-up", exact=True).fill("echo later")
+    page.reload()
+    expect(page.get_by_label("Follow-up", exact=True)).to_have_value("echo later")
+    expect(boxes.first).not_to_be_checked()
+    expect(boxes.nth(1)).to_be_checked()
+
+
 def test_what_has_failed_is_retried_and_the_task_archived_and_brought_back(page: Page, live_product: Product) -> None:
     submit(page, live_product, "failed", "exit 3")
     expect(page.locator(".card").first).to_contain_text("Failed", timeout=SLOW_MS)
