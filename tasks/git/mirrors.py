@@ -116,7 +116,7 @@ def recent_branches(path: Path) -> list[str]:
 
 def _names(listing: bytes) -> list[str]:
     names = (line.removeprefix(b"refs/heads/").decode(errors="replace") for line in listing.splitlines())
-    return sorted(name for name in names if "\ufffd" not in name)
+    return [name for name in names if "\ufffd" not in name]
 
 
 def keep(path: Path, commit: str, name: str, *, timeout: float = _QUICK_S) -> None:
