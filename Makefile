@@ -5,7 +5,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 CACHE := $(CURDIR)/.venv/cache
-# Nothing but .venv and staticfiles/ is written into the checkout.
+# Nothing but .venv is written into the checkout.
 export PYTHONDONTWRITEBYTECODE := 1
 export RUFF_CACHE_DIR := $(CACHE)/ruff
 export MYPY_CACHE_DIR := $(CACHE)/mypy

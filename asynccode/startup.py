@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import signal
@@ -25,7 +24,6 @@ from redis.retry import Retry
 
 from asynccode.processes import listener_on
 from sandboxes.local import accounts, selftest
-from tasks import services
 from tasks.models import User
 
 FIRST_OPERATOR = "operator"
@@ -107,15 +105,10 @@ def collect_static() -> None:
     try:
         root = Path(settings.STATIC_ROOT)
         root.mkdir(exist_ok=True)
-        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # two installations may share one checkout
-            sources, stamp = _static_sources(), root / ".sources"
-            if not stamp.exists() or stamp.read_text() != sources:
-                call_command("collectstatic", interactive=False, clear=True, verbosity=0)
-                stamp.write_text(sources)
-        finally:
-            os.close(handle)
+        sources, stamp = _static_sources(), root / ".sources"
+        if not stamp.exists() or stamp.read_text() != sources:
+            call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+            stamp.write_text(sources)
     except OSError as error:
         raise StartError(f"The static files cannot be collected in {settings.STATIC_ROOT}: {error}.") from error
 
@@ -131,7 +124,7 @@ def first_operator() -> User:
 
 
 def login_link(operator: User) -> str:
-    return services.create_login_link(user=operator)
+    return accounts.create_login_link(user=operator)
 
 
 def _static_sources() -> str:

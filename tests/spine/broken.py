@@ -29,7 +29,7 @@ NO_FOLLOW_FENCE: list[Change] = [
 
 def copy(folder: Path, changes: list[Change]) -> Path:
     """A checkout in `folder` that differs from ours by `changes`."""
-    for name in ("asynccode", "tasks", "agents", "sandboxes", "templates", "static", "staticfiles"):
+    for name in ("asynccode", "tasks", "agents", "sandboxes", "templates", "static"):
         shutil.copytree(SOURCE / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(SOURCE / "manage.py", folder)
     for name, old, new in changes:
