@@ -24,6 +24,7 @@ from redis.retry import Retry
 
 from asynccode.processes import listener_on
 from sandboxes.local import accounts, selftest
+from tasks.accounts import create_login_link
 from tasks.models import User
 
 FIRST_OPERATOR = "operator"
@@ -124,7 +125,7 @@ def first_operator() -> User:
 
 
 def login_link(operator: User) -> str:
-    return accounts.create_login_link(user=operator)
+    return create_login_link(user=operator)
 
 
 def _static_sources() -> str:

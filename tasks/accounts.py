@@ -1,19 +1,46 @@
-"""The verbs of a user's own account: profile, theme, notifications, password, sessions."""
+"""The verbs of a user's own account: signing in by link, profile, theme, notifications, password, sessions."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+from datetime import timedelta
 
+from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.db.models.functions import Now
+from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from tasks.errors import InvalidInput, NotAllowed
-from tasks.models import Notify, Theme, User
+from tasks.models import LoginLink, Notify, Theme, User
 
 MOST_NAME = 100  # characters
 MOST_PASSWORD = 1000
+LOGIN_LINK_TTL = timedelta(hours=24)
+
+
+def create_login_link(*, user: User) -> str:
+    """An absolute URL that signs `user` in, once, within a day."""
+    token = secrets.token_urlsafe(32)
+    LoginLink.objects.create(user=user, digest=_digest(token), expires_at=timezone.now() + LOGIN_LINK_TTL)
+    return settings.BASE_URL + reverse("login-link", args=[token])
+
+
+def use_login_link(token: str) -> User | None:
+    """The user whom this link signs in; None when it is unknown, used or too old. Of two at the same time one wins."""
+    link = LoginLink.objects.filter(digest=_digest(token)).select_related("user").first()
+    if link is None or not link.user.is_active:
+        return None
+    used = LoginLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=Now()).update(used_at=Now())
+    return link.user if used else None
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def update_profile(*, user: User, display_name: str, email: str) -> None:

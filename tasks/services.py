@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, Q
+from django.db.models import F, Max
 from django.db.models.functions import Now
-from django.urls import reverse
-from django.utils import timezone
 
 from agents.registry import ADAPTERS
 from tasks.attachments import give, give_again
@@ -25,7 +20,6 @@ from tasks.models import (
     ACTIVE,
     FINAL,
     Attachment,
-    LoginLink,
     Mode,
     Operation,
     Repo,
@@ -43,7 +37,6 @@ MOST_PROMPT = 200_000  # characters
 MOST_ATTEMPTS = 20
 MOST_TASKS = 50  # of one submission
 MOST_RUNS = 100
-LOGIN_LINK_TTL = timedelta(hours=24)
 FAILED = (RunStatus.FAILED, RunStatus.ERRORED, RunStatus.INTERRUPTED)
 RETRY_OF = "retry_of"  # the option of a run that names the one it is a new attempt of
 ARCHIVED = "The task is archived. Bring it back first."
@@ -406,26 +399,3 @@ def failed_runs(runs: Sequence[Run]) -> list[Run]:
     """Those of a task's runs, given all, that have failed and were not retried."""
     retried = {run.options.get(RETRY_OF) for run in runs}
     return [run for run in runs if run.status in FAILED and run.pk not in retried]
-
-
-# --- signing in ---------------------------------------------------------------------------------------------------------
-
-
-def create_login_link(*, user: User) -> str:
-    """An absolute URL that signs `user` in, once, within a day."""
-    token = secrets.token_urlsafe(32)
-    LoginLink.objects.create(user=user, digest=_digest(token), expires_at=timezone.now() + LOGIN_LINK_TTL)
-    return settings.BASE_URL + reverse("login-link", args=[token])
-
-
-def use_login_link(token: str) -> User | None:
-    """The user whom this link signs in; None when it is unknown, used or too old. Of two at the same time one wins."""
-    link = LoginLink.objects.filter(digest=_digest(token)).select_related("user").first()
-    if link is None or not link.user.is_active:
-        return None
-    used = LoginLink.objects.filter(Q(used_at=None, expires_at__gt=Now()), pk=link.pk).update(used_at=Now())
-    return link.user if used else None
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()

@@ -20,7 +20,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
-from tasks import services
+from tasks import accounts
 from tasks.models import User
 from tasks.web import errors, limits
 from tasks.web.account_forms import SignInForm
@@ -79,7 +79,7 @@ def login_link(request: HttpRequest, token: str) -> HttpResponse:
     address = request.META.get("REMOTE_ADDR", "")
     if wait := limits.ADDRESS.take(address):
         return _secret(errors.too_many(request, wait))
-    if (user := services.use_login_link(token)) is None:
+    if (user := accounts.use_login_link(token)) is None:
         return _secret(render(request, "tasks/login_link.html", {"is_used": True}, status=410))
     limits.ADDRESS.give_back(address)
     return _secret(_signed_in(request, user, _local(request.COOKIES.get(NEXT, ""))))

@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from tasks import services
+from tasks import accounts
 from tasks.models import ApiToken, Operation, Patch, PromptTemplate, Repo, Run, Task, Turn, User
 from tasks.running import events
 
@@ -162,7 +162,7 @@ sys.stdout.write(
             "prompt": prompt.pk,
             "token": token.pk,
             "bare": bare,
-            "link": services.create_login_link(user=newcomer),
+            "link": accounts.create_login_link(user=newcomer),
             **ids,
         }
     )

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.utils import timezone
 
 from tasks import services
 from tasks.errors import BranchMissing, Conflict, InvalidInput, NotAllowed, SourceRefused
-from tasks.models import LoginLink, Operation, Repo, Run, RunStatus, Task, Turn, User
+from tasks.models import Operation, Repo, Run, RunStatus, Task, Turn, User
 from tasks.running import jobs, scheduler
 from tasks.services import AgentChoice
 
@@ -212,27 +211,3 @@ def test_retry_is_a_new_attempt(make_run: MakeRun, alice: User) -> None:
     assert new.turns.get().prompt == run.task.prompt
     with pytest.raises(Conflict):
         services.retry_run(run=new, by=alice)
-
-
-# --- signing in ---
-
-
-def test_a_login_link_signs_in_once(alice: User) -> None:
-    token = services.create_login_link(user=alice).rstrip("/").rsplit("/", 1)[1]
-    assert services.use_login_link(token) == alice
-    assert services.use_login_link(token) is None
-
-
-def test_old_links_unknown_links_and_those_of_deactivated_users_sign_nobody_in(alice: User) -> None:
-    token = services.create_login_link(user=alice).rstrip("/").rsplit("/", 1)[1]
-    LoginLink.objects.update(expires_at=timezone.now())
-    assert services.use_login_link(token) is None
-    assert services.use_login_link("nonsense") is None
-    other = services.create_login_link(user=alice).rstrip("/").rsplit("/", 1)[1]
-    User.objects.update(is_active=False)
-    assert services.use_login_link(other) is None
-
-
-def test_the_token_itself_is_not_kept(alice: User) -> None:
-    token = services.create_login_link(user=alice).rstrip("/").rsplit("/", 1)[1]
-    assert token not in str(LoginLink.objects.values_list().get())

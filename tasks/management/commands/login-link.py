@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from tasks import services
+from tasks import accounts
 from tasks.management.base import AppCommand, find_user
 
 
@@ -16,4 +16,4 @@ class Command(AppCommand):
         parser.add_argument("--user", metavar="NAME", help="default: the first operator")
 
     def handle(self, **options: Any) -> None:
-        self.stdout.write(services.create_login_link(user=find_user(options["user"])))
+        self.stdout.write(accounts.create_login_link(user=find_user(options["user"])))

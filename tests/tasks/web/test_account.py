@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tasks import services
+from tasks import accounts
 from tasks.models import LoginLink, Task, User
 from tasks.web import limits, urls
 
@@ -29,7 +29,7 @@ def _own_counters(settings: Settings) -> None:
 
 @pytest.fixture
 def link(alice: User) -> str:
-    return urlsplit(services.create_login_link(user=alice)).path
+    return urlsplit(accounts.create_login_link(user=alice)).path
 
 
 def test_a_preview_of_the_link_does_not_use_it_up(client: Client, link: str) -> None:
