@@ -12,6 +12,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -51,6 +52,11 @@ def look_at_repo(repo_id: int) -> None:
 
 def forget_drafts() -> None:
     attachments.forget_drafts()
+
+
+def forget_sessions() -> None:
+    """Delete sessions that have expired; Django leaves that to whoever runs it."""
+    call_command("clearsessions")
 
 
 def start_turn(run_id: int, generation: int) -> None:

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from sandboxes.base import FetchedPatch
 from tasks.models import EventKind, Patch, PatchKind, Run, Turn
-from tasks.running import events
+from tasks.running import events, nudge
 from tasks.running.redact import Redactor
 
 
@@ -133,6 +133,7 @@ def store(turn: Turn, kind: PatchKind, fetched: FetchedPatch, redactor: Redactor
             },
             turn_id=turn.pk,
         )
+        nudge.tell([nudge.user_group(turn.run.task.owner_id)])
     return patch
 
 

@@ -86,9 +86,11 @@ def test_a_host_that_stops_its_sandboxes_starts_nothing(make_run: MakeRun, setti
         cursor.execute("SELECT 1")
     other = connection.copy()
     try:
+        lock = [scheduler._HOLDING, scheduler._host_number(settings.HOST_NAME)]
         with other.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s, %s)", [scheduler._HOLDING, scheduler._host_number(settings.HOST_NAME)])
-        assert scheduler.dispatch() == 0
+            cursor.execute("SELECT pg_advisory_lock(%s, %s)", lock)
+            assert scheduler.dispatch() == 0
+            cursor.execute("SELECT pg_advisory_unlock(%s, %s)", lock)
     finally:
         other.close()
     assert scheduler.dispatch() == 1
