@@ -158,7 +158,7 @@ def patch(request: Request, pk: int) -> HttpResponse:
 def stop(request: Request, pk: int) -> HttpResponse:
     found = _run(request, pk)
     services.cancel_run(run=found, by=request.user)
-    return done(request, found)
+    return done(request, found.task if request.POST.get("to") == "task" else found)
 
 
 @action("run")

@@ -180,6 +180,15 @@ def test_stop(as_alice: Client, make_run: Callable[..., Run]) -> None:
     assert (run.status, response.status_code, response.headers["HX-Trigger"]) == (RunStatus.CANCELED, 204, '{"news": {}}')
 
 
+@pytest.mark.parametrize(("to", "is_task"), [("task", True), ("https://elsewhere.example/", False), ("", False)])
+def test_stopping_without_scripts_leads_back_to_where_it_was_asked(
+    as_alice: Client, make_run: Callable[..., Run], to: str, is_task: bool
+) -> None:
+    run = make_run()
+    response = as_alice.post(f"{run.get_absolute_url()}stop", {"to": to})
+    assert response.headers["Location"] == (run.task if is_task else run).get_absolute_url()
+
+
 def test_retry_leads_to_the_new_run(as_alice: Client, make_run: Callable[..., Run]) -> None:
     run = make_run(status="failed")
     response = as_alice.post(f"{run.get_absolute_url()}retry", {"open": ""})
