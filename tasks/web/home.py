@@ -42,8 +42,16 @@ def _part(request: Request) -> HttpResponse:
     if request.htmx.trigger == "tasks":
         return render(request, "tasks/home.html#rows", _list(request, page))
     response = render(request, "tasks/filtered.html", _list(request, page))
-    is_there = page.filters.address == request.htmx.current_url_abs_path  # as it is after Back
+    is_there = page.filters.address == _current(request)  # as it is after Back
     return response if is_there else push_url(response, page.filters.address)
+
+
+def _current(request: Request) -> str | None:
+    """Where the browser says it is; None when that is no page of ours."""
+    try:
+        return request.htmx.current_url_abs_path
+    except ValueError:  # no address at all
+        return None
 
 
 def _list(request: Request, page: TaskPage) -> dict[str, object]:

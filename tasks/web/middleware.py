@@ -21,6 +21,8 @@ class PlainRefusals(MiddlewareMixin):
     def process_request(self, request: HttpRequest) -> None:
         if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
             raise BadRequest("There is a NUL character in the address.")
+        if any("\0" in value for value in request.COOKIES.values()):  # written as \\000, which cookies are read as
+            raise BadRequest("There is a NUL character in a cookie.")
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if isinstance(response, HttpResponseNotAllowed) and not response.content:

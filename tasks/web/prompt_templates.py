@@ -49,7 +49,7 @@ class TemplateForm(VerbForm):
 def initial_of(request: Request) -> dict[str, str]:
     """What the composer begins with when a template is chosen by `?template=ID`."""
     pk = request.GET.get("template", "")
-    chosen = PromptTemplate.objects.visible_to(request.user).filter(pk=int(pk)).first() if pk.isdecimal() else None
+    chosen = PromptTemplate.objects.visible_to(request.user).filter(pk=int(pk)).first() if pk.isdecimal() and len(pk) <= 18 else None
     return {"prompt": chosen.prompt} if chosen else {}
 
 

@@ -44,7 +44,7 @@ class FollowUpsForm(WithFiles):
         """The ids of the runs that are checked: all that can take a follow-up, until somebody chose."""
         if not self.is_bound:
             return {card.run.pk for card in cards if card.can_follow_up}
-        return {int(pk) for pk in self["runs"].value() or [] if str(pk).isdecimal()}
+        return {int(pk) for pk in self["runs"].value() or [] if str(pk).isdecimal() and len(str(pk)) <= 18}
 
     def submit(self, *, by: User) -> list[Turn] | None:
         files = self.store_files(by=by)
