@@ -116,7 +116,7 @@ def _set(repo: Repo, by: User, values: Mapping[str, str], is_secret: bool, phase
     if phase not in Phase.values:
         raise InvalidInput(f"Choose one of: {', '.join(Phase.values)}.", field="phase")
     with transaction.atomic():
-        Repo.objects.select_for_update().get(pk=repo.pk)
+        Repo.objects.hold(repo.pk)
         variables = {variable.name: variable for variable in Variable.objects.filter(repo=repo)}
         if len(variables.keys() | values.keys()) > MOST_VARIABLES:
             raise Conflict(f"A repository has at most {MOST_VARIABLES} variables. Remove some first.")
@@ -158,7 +158,7 @@ def remove_repo(*, repo: Repo, by: User) -> None:
     """
     _check_owner(repo, by)
     with transaction.atomic():
-        Repo.objects.select_for_update().get(pk=repo.pk)
+        Repo.objects.hold(repo.pk)
         if active := Run.objects.filter(task__repo=repo).exclude(status__in=FINAL).count():
             verb = "1 run is" if active == 1 else f"{active} runs are"
             raise Conflict(f"{verb} at work on this repository. Stop them, or wait for their end, before you remove it.")

@@ -39,7 +39,6 @@ MOST_TASKS = 50  # of one submission
 MOST_RUNS = 100
 FAILED = (RunStatus.FAILED, RunStatus.ERRORED, RunStatus.INTERRUPTED)
 RETRY_OF = "retry_of"  # the option of a run that names the one it is a new attempt of
-ARCHIVED = "The task is archived. Bring it back first."
 
 
 # --- repositories -------------------------------------------------------------------------------------------------------
@@ -62,14 +61,8 @@ def fetch_repo(*, repo: Repo, by: User) -> Operation:
     """Bring all branches and tags of a repository's mirror up to date, as an operation; the one under way, if there is one."""
     if repo.owner_id != by.pk:
         raise NotAllowed("This repository belongs to somebody else.")
-    check_present(repo)
+    repo.check_present()
     return operations.begin("mirror", f"repo:{repo.pk}")
-
-
-def check_present(repo: Repo) -> None:
-    """Conflict when the repository was removed: nothing new begins on it."""
-    if repo.removed_at is not None:
-        raise Conflict(f"{repo.name} was removed. Add it again under Repositories to go on.")
 
 
 def mirror_operation(repo: Repo) -> Operation | None:
@@ -148,7 +141,7 @@ def create_tasks(
     """
     if repo.owner_id != by.pk:
         raise NotAllowed("This repository belongs to somebody else.")
-    check_present(repo)
+    repo.check_present()
     backend = backend or settings.SANDBOX_BACKEND
     check_tasks(prompts=prompts, agents=agents, mode=mode, backend=backend)
     branch = valid_branch(branch) if branch else ""
@@ -160,6 +153,7 @@ def create_tasks(
         commit = operations.pin(repo, branch)
     try:
         with transaction.atomic():
+            Repo.objects.hold(repo.pk)
             tasks = Task.objects.bulk_create(
                 Task(
                     owner=by,
@@ -262,6 +256,7 @@ def archive_task(*, task: Task, by: User) -> None:
 def archive_tasks(*, tasks: Sequence[Task], by: User) -> None:
     """Archive tasks, all or none; what is archived already stays as it is."""
     with transaction.atomic():
+        list(Task.objects.filter(pk__in=[task.pk for task in tasks]).order_by("pk").select_for_update(no_key=True).values_list("pk"))
         for run in Run.objects.filter(task__in=tasks).exclude(status__in=FINAL).select_related("task").order_by("pk"):
             cancel_run(run=run, by=by)
         Task.objects.filter(pk__in=[task.pk for task in tasks], archived_at=None).update(archived_at=Now())
@@ -272,7 +267,7 @@ def unarchive_tasks(*, tasks: Sequence[Task], by: User) -> int:
     """Bring tasks back. Stopped runs stay stopped, and sandboxes that are gone stay gone: a follow-up starts in a new one, from the
     run's newest patch. Gives the number of runs whose sandbox is gone."""
     with transaction.atomic():
-        Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(archived_at=None).update(archived_at=None)
+        Task.objects.filter(pk__in=[task.pk for task in tasks], is_trial=False).exclude(archived_at=None).update(archived_at=None)
         _tell_owners(tasks)
     gone = Sandbox.objects.filter(run__task__in=tasks, generation=F("run__generation"), status=SandboxStatus.DESTROYED)
     return gone.count()
@@ -287,11 +282,9 @@ def _tell_owners(tasks: Sequence[Task]) -> None:
 
 def send_follow_up(*, run: Run, by: User, prompt: str, attachments: Sequence[Attachment] = ()) -> Turn:
     """Another turn in the same sandbox; queued while one is at work."""
-    if run.task.archived_at is not None:
-        raise Conflict(ARCHIVED)
-    check_present(run.task.repo)
     _validate(prompt, [AgentChoice(run.agent, run.model)], run.task.mode, run.backend)
     with transaction.atomic():
+        Task.objects.hold(run.task_id)
         locked = Run.objects.select_for_update().get(pk=run.pk)
         if locked.stop_requested_at and locked.status in ACTIVE:
             raise Conflict("The run is being stopped. Try again in a moment.")
@@ -359,14 +352,17 @@ def cancel_run(*, run: Run, by: User) -> bool:
 
 
 def retry_run(*, run: Run, by: User) -> Run:
-    """A new attempt of the same agent and model, from the base commit; the old one stays as it is, and is known to be retried."""
+    """A new attempt of the same agent and model, from the base commit; the old one stays as it is, and is known to be retried.
+
+    While one is under way already, that one.
+    """
     if not run.is_over:
         raise Conflict("The run is not over yet. Stop it first.")
-    if run.task.archived_at is not None:
-        raise Conflict(ARCHIVED)
-    check_present(run.task.repo)
     with transaction.atomic():
-        Task.objects.select_for_update().get(pk=run.task_id)
+        Task.objects.hold(run.task_id)
+        retries = Run.objects.filter(task=run.task_id, options__contains={RETRY_OF: run.pk})
+        if under_way := retries.exclude(status__in=FINAL).first():  # the button was pressed twice
+            return under_way
         same = Run.objects.filter(task=run.task_id, agent=run.agent, model=run.model)
         attempt = (same.aggregate(Max("attempt"))["attempt__max"] or 0) + 1
         branch = workspaces.checkout_branch_name(run.task_id, run.task.title, run.agent, attempt)
@@ -391,7 +387,7 @@ def retry_run(*, run: Run, by: User) -> Run:
 def retry_failed(*, task: Task, by: User) -> list[Run]:
     """A new attempt for each failed run of a task that has not been retried yet."""
     with transaction.atomic():
-        Task.objects.select_for_update().get(pk=task.pk)  # of two at the same time the second finds nothing left
+        Task.objects.hold(task.pk)  # of two at the same time the second finds nothing left
         return [retry_run(run=run, by=by) for run in failed_runs(list(task.runs.select_related("task").order_by("pk")))]
 
 

@@ -11,7 +11,6 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from tasks import services
 from tasks.errors import NotAllowed
 from tasks.git import workspaces
 from tasks.models import FINAL, Repo, Run, Sandbox, SandboxStatus, Task, Turn, User
@@ -29,13 +28,12 @@ def start_trial(*, repo: Repo, by: User) -> Run:
     """
     if repo.owner_id != by.pk:
         raise NotAllowed("This repository belongs to somebody else.")
-    services.check_present(repo)
+    repo.check_present()
     if running := _unfinished(repo):
         return running
     commit = operations.pin(repo, repo.default_branch) if repo.mirrored_at is not None else ""
     with transaction.atomic():
-        locked = Repo.objects.select_for_update().get(pk=repo.pk)
-        services.check_present(locked)
+        locked = Repo.objects.hold(repo.pk)
         if running := _unfinished(repo):  # begun at the same time
             return running
         task = Task.objects.create(

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 from sandboxes.base import NetworkMode, NetworkPolicy
+from tasks.errors import Conflict
 from tasks.models.encrypted import decrypt, encrypt
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ class NetworkPreset(models.TextChoices):
 class RepoQuerySet(models.QuerySet["Repo"]):
     def visible_to(self, user: User) -> Self:
         return self.filter(owner=user, removed_at=None)
+
+    def hold(self, pk: int) -> Repo:
+        """The repository, which is not removed before the caller's transaction ends; Conflict when it was removed before."""
+        repo = self.select_for_update(no_key=True).filter(pk=pk).first()
+        if repo is None:
+            raise Conflict("The repository was removed. Add it again under Repositories to go on.")
+        repo.check_present()
+        return repo
 
 
 class Repo(models.Model):
@@ -55,6 +64,11 @@ class Repo(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def check_present(self) -> None:
+        """Conflict when the repository was removed: nothing new begins on it."""
+        if self.removed_at is not None:
+            raise Conflict(f"{self.name} was removed. Add it again under Repositories to go on.")
 
     @property
     def mirror_path(self) -> Path:

@@ -11,6 +11,7 @@ from django.db.models import Func, Q, Value
 from django.db.models.functions import Left
 from django.urls import reverse
 
+from tasks.errors import Conflict
 from tasks.models.repo import Repo
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ class Words(Func):
 class TaskQuerySet(models.QuerySet["Task"]):
     def visible_to(self, user: User) -> Self:
         return self.filter(owner=user)
+
+    def hold(self, pk: int) -> Task:
+        """A task on which something new may begin: until the caller's transaction ends it is not archived, nor its repository
+        removed. Conflict when either has happened."""
+        Repo.objects.hold(self.values_list("repo", flat=True).get(pk=pk))  # always the repository first, then the task, then runs
+        task = self.select_for_update(no_key=True).get(pk=pk)
+        if task.archived_at is not None:
+            raise Conflict("The task is archived. Bring it back first.")
+        return task
 
     def matching(self, text: str) -> Self:
         """Tasks in whose title, prompt or repository's name every word of `text` occurs, at least as a beginning."""

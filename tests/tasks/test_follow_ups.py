@@ -44,6 +44,7 @@ def test_no_run_no_prompt_and_an_archived_task_are_refused(make_run: MakeRun, al
     with pytest.raises(InvalidInput, match="empty"):
         services.send_follow_ups(task=run.task, runs=[run], by=alice, prompt=" ")
     run.task.archived_at = timezone.now()
+    run.task.save()
     with pytest.raises(Conflict, match="archived"):
         services.send_follow_ups(task=run.task, runs=[run], by=alice, prompt="more")
 
