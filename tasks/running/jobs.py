@@ -23,7 +23,7 @@ from sandboxes.base import Command, CommandName, FetchedPatch, TurnSpec
 from sandboxes.base import Sandbox as Box
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
 from tasks.errors import AppError
-from tasks.models import ACTIVE, EventKind, Patch, PatchKind, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn
+from tasks.models import ACTIVE, FINAL, EventKind, Patch, PatchKind, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn
 from tasks.running import attachments, backends, events, lifecycle, nudge, operations, patches, reconcile, scheduler, specs
 from tasks.running.redact import Redactor
 
@@ -88,6 +88,9 @@ def start_turn(run_id: int, generation: int) -> None:
         spec = specs.build(run, turn, row, restores_patch=restored is not None)
         operations.ensure_mirror(run.task.repo)
         with _alone(run_id) if row.ref else nullcontext():
+            row.refresh_from_db(fields=["status"])
+            if row.ref and row.status in (SandboxStatus.LOST, SandboxStatus.DESTROYED):
+                raise SandboxGone(f"{row.ref} is being destroyed.")
             box = asyncio.run(_provision(run, turn, row, restored))
     except (SandboxError, AppError, UnknownAgentError) as error:
         if row.ref and isinstance(error, SandboxGone) and generation < reconcile.MOST_GENERATIONS:
@@ -329,10 +332,16 @@ def sandbox_lost(run_id: int, generation: int) -> None:
 
 
 def destroy_sandbox(sandbox_id: int) -> None:
-    """Destroy a sandbox and close its row; twice is fine."""
+    """Destroy a sandbox and close its row; twice is fine. One that is wanted again since this was asked for stays: its task may
+    have come back out of the archive, and a turn begun in it."""
     row = Sandbox.objects.filter(pk=sandbox_id).exclude(status=SandboxStatus.DESTROYED).first()
     if row is None:
         return
+    with _alone(row.run_id):
+        is_idle = Q(status=SandboxStatus.LOST) | Q(run__status__in=FINAL)
+        is_in_use = Q(run__status__in=ACTIVE, run__generation=row.generation)
+        if not Sandbox.objects.filter(is_idle & ~is_in_use, pk=row.pk).update(status=SandboxStatus.LOST):
+            return
     if row.ref:
         try:
             asyncio.run(_destroy(row))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from django.conf import settings
+from pytest_django import Settings
 
-from tasks.models import Repo, Run, RunStatus, Variable
+from tasks.models import Repo, Run, RunStatus, SandboxStatus, Variable
 from tasks.running import backends, jobs
 
 pytestmark = pytest.mark.django_db
@@ -63,3 +65,21 @@ def test_keys_name_the_installation_the_run_and_the_generation() -> None:
     installation = backends.installation()
     assert backends.key(7, 2) == f"{installation}:7:2"
     assert settings.SECRET_KEY not in backends.key(7, 2)
+
+
+@pytest.mark.parametrize("status", [RunStatus.STARTING, RunStatus.RUNNING, RunStatus.QUEUED])
+def test_a_sandbox_that_is_wanted_again_is_not_destroyed(make_run: MakeRun, status: RunStatus) -> None:
+    """Its task was archived and came back, and a follow-up was sent before the destroying began."""
+    run = make_run(status=status, sandbox=True)
+    jobs.destroy_sandbox(run.sandboxes.get().pk)
+    assert run.sandboxes.get().status == SandboxStatus.LIVE
+
+
+def test_a_follow_up_does_not_begin_in_a_sandbox_that_is_being_destroyed(make_run: MakeRun, tmp_path: Path, settings: Settings) -> None:
+    settings.DATA = tmp_path
+    run = make_run(status=RunStatus.STARTING, sandbox=True)
+    run.task.repo.mirror_path.mkdir(parents=True)
+    run.sandboxes.update(status=SandboxStatus.LOST)
+    jobs.start_turn(run.pk, run.generation)
+    run.refresh_from_db()
+    assert (run.status, run.generation) == (RunStatus.QUEUED, 2)
