@@ -8,7 +8,10 @@
   const index = (elements, name) => new Map(elements.map((element) => [element.dataset[name], element]));
   const took = (from, to) => {
     const seconds = Math.max(0, (Date.parse(to) - Date.parse(from)) / 1000);
-    return seconds < 10 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds)} s`;
+    if (seconds < 10) return `${seconds.toFixed(1)} s`;
+    const whole = Math.round(seconds), minutes = Math.floor(whole / 60), hours = Math.floor(minutes / 60);
+    if (hours) return `${hours} h ${minutes % 60} min`;
+    return minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
   };
 
   const settle = (call, result) => {
@@ -64,10 +67,23 @@
     for (const plan of found) plan.querySelector("details").open = false;
   };
 
+  // How long a stage took is known when what follows it is there.
+  const stages = (root, log) => {
+    for (const [earlier, later] of [[log, root], [root, log]]) {
+      const stage = all(earlier, ".event[data-look=divider][data-open]").at(-1);
+      const from = stage?.querySelector("time").dateTime, to = later.querySelector(".event[data-end] > time")?.dateTime;
+      if (!stage || !to || Date.parse(to) < Date.parse(from)) continue;
+      const time = document.createElement("span");
+      Object.assign(time, { className: "took", textContent: took(from, to) });
+      stage.querySelector(".text").append(time);
+      delete stage.dataset.open;
+    }
+  };
+
   // Nothing goes on by itself beyond the end of a stage.
   const ends = (root, log) => {
-    const end = Math.max(...all(root, ".event[data-look=divider] > time").map((time) => Date.parse(time.dateTime)));
-    for (const open of all(log, ".event[data-open]")) {
+    const end = Math.max(...all(root, ".event[data-end] > time").map((time) => Date.parse(time.dateTime)));
+    for (const open of all(log, ".event[data-open][data-at]")) {
       if (Date.parse(open.dataset.at) > end || end === -Infinity) continue;
       delete open.dataset.open;
       open.removeAttribute("aria-busy");
@@ -80,6 +96,7 @@
     results(root, log);
     texts(root, log);
     plans(root, log);
+    stages(root, log);
     ends(root, log);
   };
   window.asynccode = { ...window.asynccode, merge };

@@ -59,7 +59,8 @@ class Shown:
     rest: int = 0  # characters that "Show all" fetches
     key: str = ""  # of a call, a result, or text in the making: its turn and the agent's own id
     is_chunk: bool = False  # text as far as it has come
-    is_open: bool = False  # more may come by itself
+    is_open: bool = False  # more may come by itself; of a stage, that its end is not known
+    is_end: bool = False  # what was under way before it is over
     is_mono: bool = False
     is_refused: bool = False
     advice: str = ""
@@ -250,12 +251,12 @@ class _Batch:
             self._end_stage(event)
             label = RunStatus(status).label
             if error := string(data.get("error")):
-                self._piece(event, "error", html=text_html(error[:MOST_SHOWN]), label=label)
+                self._piece(event, "error", html=text_html(error[:MOST_SHOWN]), label=label, is_end=True)
             else:
-                self._piece(event, "divider", html=text_html(label))
+                self._piece(event, "divider", html=text_html(label), is_end=True)
         elif stage in Stage.values:
             self._end_stage(event)
-            self._stage = self._piece(event, "divider", html=text_html(Stage(stage).label))
+            self._stage = self._piece(event, "divider", html=text_html(Stage(stage).label), is_open=True, is_end=True)
         elif isinstance(ended := data.get("ended"), dict):
             look, sentence = _ended(string(data.get("step"))[:40].capitalize(), ended)
             self._piece(event, look, html=text_html(sentence), label="" if look == "note" else "Error")
@@ -283,6 +284,7 @@ class _Batch:
     def _end_stage(self, event: Event) -> None:
         if self._stage is not None:
             self._stage.took = took((event.at - self._stage.at).total_seconds())
+            self._stage.is_open = False
         self._stage = None
 
 
