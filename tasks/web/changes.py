@@ -36,6 +36,15 @@ class FilePanel:
     is_cut: bool
     digest: str
 
+    @property
+    def base(self) -> str:
+        return str(self.file["path"]).rpartition("/")[2]
+
+    @property
+    def folder(self) -> str:
+        """What stands before `base`, with its slash: where there is little room, this is what shortens."""
+        return str(self.file["path"]).removesuffix(self.base)
+
 
 def changes_of(patch: Patch) -> dict[str, Any]:
     """The beginning of a patch as panels, and the list of its files as (number of its panel or 0, file)."""
