@@ -6,6 +6,7 @@
   const split = document.getElementById("split");
   const fold = document.getElementById("fold");
   const panels = () => [...work.querySelectorAll("details[id]")];
+  const tabs = document.querySelectorAll(".sides [data-tab]"); // of a phone, beside the conversation's
   const nameOf = (panel) => panel.dataset.path ?? panel.id;
 
   // What is fetched anew takes the place of what has changed, and of nothing else: a panel whose file is the same stays the very
@@ -51,9 +52,14 @@
   });
 
   // The address names the tab. Not by htmx, which would fetch the whole page anew at Back.
-  work.addEventListener("htmx:afterRequest", (event) => {
-    const { successful, requestConfig: { elt } } = event.detail;
-    if (successful && elt.matches("a")) history.replaceState(null, "", elt.href);
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const { successful, target, requestConfig: { elt } } = event.detail;
+    if (successful && target === work && elt.matches("a")) history.replaceState(null, "", elt.href);
+  });
+  for (const tab of tabs) tab.addEventListener("click", () => { location.hash = "work"; });
+  work.addEventListener("htmx:afterSwap", () => {
+    const shown = work.querySelector("#shown [name=tab]").value;
+    for (const tab of tabs) tab.ariaCurrent = tab.dataset.tab === shown ? "page" : null;
   });
 
   const set = (isOpen) => {
