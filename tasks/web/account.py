@@ -53,7 +53,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 
 def _by_password(request: HttpRequest) -> HttpResponse:
     """Tries are counted by address and by name before they are made; the right password gives its own back."""
-    address, name = request.META.get("REMOTE_ADDR", ""), request.POST.get("username", "")
+    address, name = request.META.get("REMOTE_ADDR", ""), request.POST.get("username", "").strip()  # as the form does
     if wait := max(limits.ADDRESS.take(address), limits.USERNAME.take(name)):
         return errors.too_many(request, wait)
     form = SignInForm(request.POST)

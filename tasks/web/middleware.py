@@ -16,7 +16,10 @@ SIGNED_OUT = "You are signed out, so this was not sent. Copy what you typed, rel
 
 
 class PlainRefusals(MiddlewareMixin):
-    """Words for a wrong method; and NUL characters, which no text in PostgreSQL can hold, go no further than here."""
+    """Words for a wrong method; and NUL characters, which no text in PostgreSQL can hold, go no further than here.
+
+    What says nothing of caches is somebody's page, which none but their browser may keep.
+    """
 
     def process_request(self, request: HttpRequest) -> None:
         if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
@@ -26,7 +29,9 @@ class PlainRefusals(MiddlewareMixin):
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if isinstance(response, HttpResponseNotAllowed) and not response.content:
-            return errors.wrong_method(request, response["Allow"])
+            response = errors.wrong_method(request, response["Allow"])
+        if not response.has_header("Cache-Control"):
+            response["Cache-Control"] = "private"
         return response
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from io import StringIO
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -238,6 +240,40 @@ def test_one_address_does_not_try_for_ever(client: Client, link: str) -> None:
     assert response.status_code == 429
     assert "no-store" in response.headers["Cache-Control"]
     assert client.post(link, REMOTE_ADDR="10.0.0.2").status_code == 302
+
+
+def test_a_name_with_spaces_around_it_is_no_other_name(client: Client, password: str) -> None:
+    for number in range(10):
+        name = " " * number + "alice" + "\u2003" * number
+        assert client.post("/sign-in/", {"username": name, "password": "x"}, REMOTE_ADDR=f"10.0.0.{number}").status_code == 422
+    assert client.post("/sign-in/", {"username": "alice", "password": password}, REMOTE_ADDR="10.0.1.1").status_code == 429
+
+
+@pytest.fixture
+def written() -> Iterator[StringIO]:
+    """What the console gets."""
+    console = next(handler for handler in logging.getLogger().handlers if handler.get_name() == "console")
+    assert isinstance(console, logging.StreamHandler)
+    text = StringIO()
+    before = console.setStream(text)
+    yield text
+    console.setStream(before)
+
+
+def test_a_link_that_was_not_used_up_is_not_in_the_log(link: str, written: StringIO) -> None:
+    """Whoever reads the log after a refused form could sign in with it."""
+    assert Client(enforce_csrf_checks=True).post(link).status_code == 403
+    assert Client().put(link).status_code == 405
+    assert "/sign-in/link/…/" in written.getvalue()
+    assert link not in written.getvalue()
+    assert Client().post(link).status_code == 302
+
+
+def test_pages_are_kept_by_nobody_but_the_browser(client: Client, link: str) -> None:
+    assert client.get("/").headers["Cache-Control"] == "private"
+    client.post(link)
+    assert client.get("/").headers["Cache-Control"] == "private"
+    assert client.get("/nowhere").headers["Cache-Control"] == "private"
 
 
 def test_signing_in_rightly_is_not_limited(password: str) -> None:
