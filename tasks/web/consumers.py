@@ -108,6 +108,8 @@ class Consumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # (Channels h
                     self._is_taken.clear()
                     await self.send_json(message)
                     await self._is_taken.wait()
+                    if not await self._is_welcome():  # a run that never pauses is no way to stay
+                        return await self.close(GONE)  # type: ignore[no-any-return]
                 await asyncio.sleep(COALESCE_S)
                 await self._wait()
             await self.close(GONE)

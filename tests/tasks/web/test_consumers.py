@@ -200,6 +200,20 @@ async def test_who_may_not_come_in_any_more_is_shown_the_door(
     assert (closed["type"], closed["code"]) == ("websocket.close", consumers.GONE)
 
 
+async def test_a_run_that_never_pauses_lets_nobody_stay(run: Run, alice: User, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is more to tell each time that the browser has taken what it was told."""
+    monkeypatch.setattr(consumers, "LOOK_S", 0.0)
+    client = AsyncClient()
+    await client.aforce_login(alice)
+    async with connected(alice, f"/ws/runs/{run.pk}/", client) as socket:
+        assert await socket.receive_json_from(timeout=10)
+        await client.alogout()
+        await write(1, 3)
+        await socket.send_json_to({"ack": True})
+        closed = await socket.receive_output(timeout=10)
+    assert closed["type"] == "websocket.close"
+
+
 async def test_what_a_look_costs_does_not_grow(run: Run, alice: User, write: Write) -> None:
     """Whether nothing has happened or two hundred events: a handful of queries."""
     consumer = consumers.RunConsumer()
