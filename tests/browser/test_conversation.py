@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -86,6 +87,18 @@ def test_what_arrives_joins_what_is_there(page: Page, live_product: Product, run
     expect(call.locator(".ink-1")).to_be_visible()
     expect(log.locator("[data-look=plan] details[open]")).to_have_count(1)
     expect(log.locator("[data-look=plan] summary").first).to_have_text("Plan, 0 of 2 done")
+
+
+def test_a_stage_says_how_long_it_took_once_it_is_over(page: Page, live_product: Product, run: int) -> None:
+    write(live_product, run, ("status", {"stage": "setup"}))
+    page.goto(f"/runs/{run}/")
+    stages = page.get_by_role("log").locator("[data-look=divider]")
+    expect(stages).to_have_count(1)
+    expect(stages.locator(".took")).to_have_count(0)
+    write(live_product, run, ("status", {"stage": "agent"}))
+    expect(stages.first.locator(".took")).to_have_text(re.compile(r"^\d+(\.\d)? s$"))
+    write(live_product, run, ("status", {"status": "failed", "error": "It broke."}))
+    expect(stages.locator(".took")).to_have_count(2)
 
 
 def test_a_result_finds_the_call_that_is_fetched_later(page: Page, live_product: Product, run: int) -> None:

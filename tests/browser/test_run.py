@@ -257,6 +257,24 @@ def test_it_works_without_scripts(browser: Browser, signed_in: Any, live_product
         expect(page.get_by_text("The follow-up is empty.")).to_be_visible()
 
 
+def test_a_phone_has_one_bar_for_the_conversation_and_the_work(
+    browser: Browser, signed_in: Any, live_product: Product, shell: Shell, run: int
+) -> None:
+    shell(f"write({run}, 1, 20); patch({run}, 'one')")
+    with browser.new_context(storage_state=signed_in, base_url=live_product.url, viewport={"width": 360, "height": 640}) as context:
+        page = context.new_page()
+        page.goto(f"/runs/{run}/")
+        bar = page.get_by_role("navigation", name="Parts of this page")
+        expect(page.get_by_role("navigation", name="What the run did")).to_be_hidden()
+        bar.get_by_role("link", name="Network").click()
+        expect(page.get_by_role("heading", name="No attempts")).to_be_visible()
+        expect(bar.locator("[aria-current]")).to_have_text("Network")
+        expect(page.get_by_role("link", name="Patch")).to_be_visible()
+        bar.get_by_role("link", name="Conversation").click()
+        expect(page.get_by_role("log")).to_be_visible()
+        expect(page.get_by_role("heading", name="No attempts")).to_be_hidden()
+
+
 @pytest.mark.parametrize("tab", ["changes", "network", "sandbox"])
 def test_no_side_is_wider_than_a_small_phone(
     browser: Browser, signed_in: Any, live_product: Product, shell: Shell, run: int, tab: str

@@ -25,6 +25,12 @@ def test_each_file_is_a_panel_and_content_that_looks_like_a_patch_stays_content(
     assert "+two" in two.html
 
 
+@pytest.mark.parametrize(("path", "folder", "base"), [("src/up/a.py", "src/up/", "a.py"), ("a.py", "", "a.py"), ("a/a", "a/", "a")])
+def test_a_path_is_its_folder_and_its_name(path: str, folder: str, base: str) -> None:
+    (panel,) = changes.panels(ONE, [file(path)])
+    assert (panel.folder, panel.base) == (folder, base)
+
+
 def test_a_panel_keeps_its_digest_while_its_file_is_the_same() -> None:
     before = changes.panels(ONE + TWO, [file("a.py"), file("b.py")])
     after = changes.panels(ONE + TWO.replace(b"two", b"zwei"), [file("a.py"), file("b.py")])
