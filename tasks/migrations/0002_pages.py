@@ -135,6 +135,14 @@ class Migration(migrations.Migration):
             model_name='task',
             index=django.contrib.postgres.indexes.GinIndex(fields=['search'], name='task_search'),
         ),
+        migrations.AddIndex(
+            model_name='run',
+            index=models.Index(condition=models.Q(('status__in', ('queued', 'starting', 'running', 'waiting'))), fields=['status', 'task'], name='run_unfinished'),
+        ),
+        migrations.AddIndex(
+            model_name='run',
+            index=models.Index(fields=['finished_at'], name='run_finished'),
+        ),
         migrations.AddConstraint(
             model_name='task',
             constraint=models.UniqueConstraint(fields=('owner', 'submission', 'position'), name='task_once_per_submission'),

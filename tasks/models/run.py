@@ -29,6 +29,7 @@ class RunStatus(models.TextChoices):
 
 
 ACTIVE = (RunStatus.STARTING, RunStatus.RUNNING)
+UNFINISHED = (RunStatus.QUEUED, *ACTIVE, RunStatus.WAITING)
 FINAL = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.ERRORED, RunStatus.CANCELED, RunStatus.INTERRUPTED)
 
 
@@ -99,6 +100,8 @@ class Run(models.Model):
         indexes = [
             models.Index(fields=["queued_at", "id"], condition=Q(status=RunStatus.QUEUED), name="run_queue"),
             models.Index(fields=["status"], condition=Q(status__in=ACTIVE), name="run_active"),
+            models.Index(fields=["status", "task"], condition=Q(status__in=UNFINISHED), name="run_unfinished"),  # few of many
+            models.Index(fields=["finished_at"], name="run_finished"),
         ]
 
     def __str__(self) -> str:

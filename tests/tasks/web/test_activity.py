@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tasks.models import Patch, Run, Task, Turn, User
@@ -120,3 +123,26 @@ def test_what_is_on_its_way_is_counted(alice: User, make_run: MakeRun) -> None:
     for status in ("starting", "running", "queued", "succeeded"):
         make_run(status=status)
     assert activity_of(alice) == {"running": 2, "queued": 1}
+
+
+def test_what_goes_on_is_found_without_a_look_through_all_runs(make_run: Callable[..., Run], alice: User) -> None:
+    """Every page asks for it, and every socket every few seconds."""
+    task, long_ago = make_run(status="running").task, timezone.now() - timedelta(days=1)
+    over = {"task": task, "agent": "shell", "backend": "local", "status": "succeeded", "finished_at": long_ago}
+    Run.objects.bulk_create(Run(attempt=attempt, **over) for attempt in range(2, 5000))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE tasks_run, tasks_task")
+    with CaptureQueriesContext(connection) as asked:
+        activity_of(alice)
+        Endings().look(alice)
+    plans = [_plan(query["sql"]) for query in asked.captured_queries if "tasks_run" in query["sql"]]
+    assert len(plans) == 2
+    for plan in plans:
+        assert "Seq Scan on tasks_run" not in plan, plan
+        assert "tasks_run_task" not in plan, plan  # nor through all of a task
+
+
+def _plan(query: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {query}")
+        return "\n".join(line for (line,) in cursor.fetchall())
