@@ -21,13 +21,14 @@
     const field = link.closest("form")?.elements.prompt;
     if (!field) return;
     event.preventDefault();
+    const picker = link.closest("details"); // a search on its way may take the link out of the page
     const answer = await fetch(link.dataset.text).catch(() => null);
     if (!answer?.ok || answer.redirected) {
       location.assign(link.href);
       return;
     }
     const text = await answer.text();
-    link.closest("details").open = false;
+    picker.open = false;
     insert(field, text);
   });
 

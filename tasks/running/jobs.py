@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, transaction
@@ -91,7 +91,7 @@ def start_turn(run_id: int, generation: int) -> None:
             row.refresh_from_db(fields=["status"])
             if row.ref and row.status in (SandboxStatus.LOST, SandboxStatus.DESTROYED):
                 raise SandboxGone(f"{row.ref} is being destroyed.")
-            box = asyncio.run(_provision(run, turn, row, restored))
+            box = async_to_sync(_provision)(run, turn, row, restored)
     except (SandboxError, AppError, UnknownAgentError) as error:
         if row.ref and isinstance(error, SandboxGone) and generation < reconcile.MOST_GENERATIONS:
             _start_elsewhere(run, row, _held(generation, owner))
@@ -113,7 +113,7 @@ def start_turn(run_id: int, generation: int) -> None:
     if not is_mine:
         # Canceled, or taken over while this job was away. A takeover made a new generation, so a fresh sandbox is ours alone.
         if is_fresh:
-            asyncio.run(box.destroy())
+            async_to_sync(box.destroy)()
         return
     _hand_over(box, spec)
 
@@ -161,7 +161,7 @@ async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None)
 
 def _hand_over(box: Box, spec: TurnSpec) -> None:
     try:
-        asyncio.run(box.turn(spec))
+        async_to_sync(box.turn)(spec)
     except SandboxError as error:
         logger.warning("Turn %s of %s was not handed over (%s); reconcile will see to it.", spec.turn, box.ref, error)
 
@@ -174,7 +174,7 @@ def hand_turn(run_id: int, generation: int) -> None:
     if run is None or row is None or turn is None:
         return
     try:
-        box = asyncio.run(backends.backend(row.backend).connect(row.ref))
+        box = async_to_sync(backends.backend(row.backend).connect)(row.ref)
         spec = specs.build(run, turn, row, restores_patch=patches.newest(run) is not None)
     except SandboxGone:
         sandbox_lost(run_id, generation)
@@ -205,7 +205,7 @@ def _collect(turn: Turn, kind: PatchKind) -> Patch | None:
         return await box.patch(turn.number, kind)
 
     try:
-        fetched = asyncio.run(fetch())
+        fetched = async_to_sync(fetch)()
     except (FileMissing, SandboxGone):
         return None
     return patches.store(turn, kind, fetched, redactor(turn.run))
@@ -271,7 +271,7 @@ def put_to_sleep(run_id: int, generation: int) -> None:
         if row is None:
             return
         try:
-            asyncio.run(_pause(row))
+            async_to_sync(_pause)(row)
         except SandboxGone:
             Sandbox.objects.filter(pk=row.pk).update(status=SandboxStatus.LOST)
         else:
@@ -295,7 +295,7 @@ def deliver_stop(run_id: int, generation: int) -> None:
         await box.tell(Command(CommandName.STOP))
 
     try:
-        asyncio.run(stop())
+        async_to_sync(stop)()
     except SandboxGone:
         sandbox_lost(run_id, generation)
 
@@ -344,7 +344,7 @@ def destroy_sandbox(sandbox_id: int) -> None:
             return
     if row.ref:
         try:
-            asyncio.run(_destroy(row))
+            async_to_sync(_destroy)(row)
         except SandboxGone:
             logger.info("%s was gone already.", row)
     Sandbox.objects.filter(pk=row.pk).update(status=SandboxStatus.DESTROYED, destroyed_at=Now())
@@ -357,7 +357,7 @@ async def _destroy(row: Sandbox) -> None:
 
 def reap() -> None:
     """Destroy this installation's sandboxes on this host that no row wants any more."""
-    asyncio.run(_reap())
+    async_to_sync(_reap)()
 
 
 async def _reap() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import re
 import shutil
@@ -19,9 +21,46 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-MANAGE = [sys.executable, str(Path(__file__).resolve().parents[2] / "manage.py")]
+ROOT = Path(__file__).resolve().parents[2]
+MANAGE = [sys.executable, str(ROOT / "manage.py")]
+_numbers = itertools.count(2)
 START_S = 120
 STOP_S = 60
+
+# Python with the product's settings: takes code as a JSON string a line, answers with what it printed, or its traceback.
+_SHELL = """
+import contextlib, io, json, sys, traceback
+import django
+django.setup()
+from django.db import connections
+for line in sys.stdin:
+    printed, error = io.StringIO(), ""
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(json.loads(line), {"__name__": "__main__"})
+    except Exception:
+        error = traceback.format_exc()
+    connections.close_all()
+    print(json.dumps([printed.getvalue(), error]), flush=True)
+"""
+
+# What is left when nobody has done anything yet. Rows that a test made up have no sandbox, so nothing ends them.
+_NOTHING = """
+import time
+from tasks import services
+from tasks.models import FINAL, Attachment, PromptTemplate, Repo, Run, Task, User
+for run in Run.objects.exclude(status__in=FINAL).select_related("task"):
+    services.cancel_run(run=run, by=run.task.owner)
+until = time.monotonic() + 20
+while Run.objects.exclude(status__in=FINAL).exclude(sandboxes__ref="").filter(sandboxes__isnull=False).exists():
+    if time.monotonic() > until:
+        break
+    time.sleep(0.1)
+for model in (Task, Repo, PromptTemplate, Attachment):
+    model.objects.all().delete()
+User.objects.filter(is_staff=False).delete()
+User.objects.update(theme="system", notify="never")
+"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +71,7 @@ class Product:
     repos: Path
     env: dict[str, str]
     pid: int
+    python: subprocess.Popen[str]
 
     def kill_web_server(self) -> None:
         """kill -9; the process manager starts another."""
@@ -53,14 +93,21 @@ class Product:
         return self.url + found[0]
 
     def shell(self, code: str) -> str:
-        """What `manage.py shell -c CODE` prints, run against this product."""
-        done = subprocess.run([*MANAGE, "shell", "-v", "0", "-c", code], env=self.env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        """What this code prints, run in a Python that uses this product's services."""
+        assert self.python.stdin
+        assert self.python.stdout
+        self.python.stdin.write(json.dumps(code) + "\n")
+        self.python.stdin.flush()
+        printed, error = json.loads(self.python.stdout.readline())
+        assert not error, error
+        return str(printed)
 
     def repo(self, name: str) -> Path:
-        """A repository with one commit on main."""
+        """A new repository with one commit on main. Two that want the same name have it each in a folder of its own."""
         path = self.repos / name
+        while path.exists():
+            path = path.parent / f"again-{next(_numbers)}" / name
+        path.parent.mkdir(exist_ok=True)
         git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", path]
         subprocess.run(["git", "init", "-q", "-b", "main", path], check=True)
         (path / "greeting.txt").write_text("Hello\n")
@@ -86,7 +133,13 @@ def live_product() -> Iterator[Product]:
     with log.open("w") as stderr:
         process = subprocess.Popen([*MANAGE, "up", "--port", "0"], env=env, stderr=stderr, start_new_session=True)
     try:
-        yield Product(_url(process, log), folder / "repos", env, process.pid)
+        url = _url(process, log)
+        in_django = env | {"DJANGO_SETTINGS_MODULE": "asynccode.settings", "PORT": url.rpartition(":")[2]}
+        shell = [sys.executable, "-c", _SHELL]
+        with subprocess.Popen(
+            shell, env=in_django, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ) as python:
+            yield Product(url, folder / "repos", env, process.pid, python)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(STOP_S)
@@ -101,6 +154,13 @@ def _url(process: subprocess.Popen[bytes], log: Path) -> str:
             return found[1]
         time.sleep(0.1)
     pytest.fail(f"The product did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leave_nothing(live_product: Product) -> Iterator[None]:
+    """Each module finds the product as if it were new: nothing runs, nobody has chosen anything."""
+    yield
+    live_product.shell(_NOTHING)
 
 
 @pytest.fixture(scope="module")

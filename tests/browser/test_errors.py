@@ -46,6 +46,8 @@ def test_what_was_typed_outlives_the_database(browser: Browser, signed_in: Any, 
             if not heading.is_visible():  # it was back already
                 page.get_by_label("Name", exact=True).fill("Grace Hopper")
         expect(page.get_by_text("What you sent was not stored.")).to_be_visible()
+        other.goto("/settings/")
+        expect(other.get_by_role("heading", name="Settings")).to_be_visible(timeout=WAIT_S * 1000)  # it comes back by itself
         page.go_back()
         expect(page.get_by_label("Name", exact=True)).to_have_value("Grace Hopper")
 

@@ -32,9 +32,23 @@ def test_an_emptied_valkey_loses_nothing(product: Product) -> None:
         wait_for(lambda: product.rows("SELECT 1 FROM tasks_run WHERE status = %s AND id = ANY(%s)", status, runs), status)  # noqa: B023
         product.valkey.flushall()
     for run in runs:
-        assert product.settled(run, 90)["status"] == "succeeded"
+        settled = product.settled(run, 90)
+        assert settled["status"] == "succeeded", settled
         assert product.faults(run) == []
     assert product.witness.count("flushed") == len(runs)
+    product.is_clean()
+
+
+def test_workers_that_lost_their_database_start_the_next_runs_at_the_first_try(product: Product) -> None:
+    for run in product.submit("true", attempts=6):  # so that every worker has used all the connections it uses
+        product.settled(run, 60)
+    pid = postmaster(product)
+    os.kill(pid, signal.SIGQUIT)
+    wait_for(lambda: pid not in pids_in(product.data / "postgres", Postgres.programs), "its end")
+    wait_for(lambda: is_up(product), "the database", 60)
+    for run in product.submit("true", attempts=6):
+        settled = product.settled(run, 60)
+        assert (settled["status"], settled["start_tries"], settled["generation"]) == ("succeeded", 0, 1), settled
     product.is_clean()
 
 
@@ -53,7 +67,8 @@ def test_a_killed_database_comes_back_and_no_line_is_lost(product: Product) -> N
         wait_for(lambda: pid not in pids_in(product.data / "postgres", Postgres.programs), "its end")  # noqa: B023
         wait_for(lambda: is_up(product), "the database", 60)
     for run in runs:
-        assert product.settled(run, 90)["status"] == "succeeded"
+        settled = product.settled(run, 90)
+        assert settled["status"] == "succeeded", settled
         assert product.faults(run) == []
     assert product.witness.count("killed") == 3
     product.is_clean()
@@ -67,7 +82,8 @@ def test_a_database_that_stops_at_once_and_a_killed_valkey_cost_nothing(product:
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: is_up(product), "the database", 60)
     for run in runs:
-        assert product.settled(run, 90)["status"] == "succeeded"
+        settled = product.settled(run, 90)
+        assert settled["status"] == "succeeded", settled
         assert product.faults(run) == []
     assert product.witness.count("stopped") == 3
     product.is_clean()
