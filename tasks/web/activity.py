@@ -27,8 +27,10 @@ HOW = {
 
 def activity_of(user: User) -> dict[str, int]:
     """How many of the user's runs are "running" and "queued"."""
-    return Run.objects.visible_to(user).filter(status__in=(RunStatus.QUEUED, *ACTIVE)).aggregate(
-        running=Count("pk", filter=Q(status__in=ACTIVE)), queued=Count("pk", filter=Q(status=RunStatus.QUEUED))
+    return (
+        Run.objects.visible_to(user)
+        .filter(status__in=(RunStatus.QUEUED, *ACTIVE))
+        .aggregate(running=Count("pk", filter=Q(status__in=ACTIVE)), queued=Count("pk", filter=Q(status=RunStatus.QUEUED)))
     )
 
 
