@@ -25,6 +25,7 @@ MOST_HOSTS = 200
 MOST_ERRORS = 10  # of lines, said at once
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TEMPLATE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}")
 # What the sandbox itself sets, and needs as it is.
 _OURS = frozenset({"HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "SHLVL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
 
@@ -38,15 +39,20 @@ def update_environment(
     network_preset: str,
     network_hosts: Sequence[str],
     name: str | None = None,
+    template: str | None = None,
 ) -> None:
     """Set how sandboxes of this repository are prepared and what they may reach; running ones stay as they are.
 
-    `name` is what pages call the repository; without one it keeps the one it has.
+    `name` is what pages call the repository, `template` what its sandboxes start from where the backend has templates ("" for
+    the usual one); without them it keeps those it has.
     """
     _check_owner(repo, by)
     name = repo.name if name is None else name.strip()
     if not name or len(name) > MOST_NAME or not name.isprintable():
         raise InvalidInput(f"A name has from 1 to {MOST_NAME} characters, on one line.", field="name")
+    template = repo.template if template is None else template.strip()
+    if template and not _TEMPLATE.fullmatch(template):
+        raise InvalidInput("A template's name has letters, digits and . _ - / : in it, and 200 characters at most.", field="template")
     for field, text in (("setup_script", setup_script), ("check_command", check_command)):
         if len(text) > MOST_SCRIPT:
             raise InvalidInput(f"This has {len(text):,} characters; {MOST_SCRIPT:,} are the most. Keep it in the repository.", field=field)
@@ -57,6 +63,7 @@ def update_environment(
     hosts = _hosts(network_hosts)
     Repo.objects.filter(pk=repo.pk).update(
         name=name,
+        template=template,
         setup_script=setup_script.strip(),
         check_command=check_command.strip(),
         network_preset=network_preset,

@@ -36,10 +36,11 @@ class EnvironmentForm(VerbForm):
     check_command = forms.CharField(required=False, widget=forms.TextInput(attrs={**_PLAIN, "placeholder": "make test"}))
     network_preset = forms.ChoiceField(choices=NetworkPreset.choices, widget=forms.RadioSelect)
     network_hosts = ScriptField(rows=3, required=False, placeholder="example.org\n*.example.org")
+    template = forms.CharField(required=False, max_length=200, widget=forms.TextInput(attrs=_PLAIN))
 
     @classmethod
     def of(cls, repo: Repo, data: Any = None) -> EnvironmentForm:
-        names = ("name", "setup_script", "check_command", "network_preset")
+        names = ("name", "setup_script", "check_command", "network_preset", "template")
         initial = {name: getattr(repo, name) for name in names} | {"network_hosts": "\n".join(repo.network_hosts)}
         return cls(data, initial=initial)
 
@@ -53,6 +54,7 @@ class EnvironmentForm(VerbForm):
                 check_command=self.cleaned_data["check_command"],
                 network_preset=self.cleaned_data["network_preset"],
                 network_hosts=self.cleaned_data["network_hosts"].split("\n"),
+                template=self.cleaned_data["template"],
             )
         )
         return not self.errors

@@ -202,3 +202,16 @@ def test_only_the_owner_may_do_any_of_it(repo: Repo, bob: User) -> None:
         environment.remove_variable(repo=repo, by=bob, name="A")
     with pytest.raises(NotAllowed):
         environment.remove_repo(repo=repo, by=bob)
+
+
+def test_a_template_has_a_name_that_backends_know(repo: Repo, alice: User) -> None:
+    update(repo, alice, template=" team/python-3.12:v2 ")
+    repo.refresh_from_db()
+    assert repo.template == "team/python-3.12:v2"
+    for wrong in ("-x", "a b", "a\nb", "x" * 201, "../x"):
+        with pytest.raises(InvalidInput) as refused:
+            update(repo, alice, template=wrong)
+        assert refused.value.field == "template"
+    update(repo, alice)
+    repo.refresh_from_db()
+    assert repo.template == "team/python-3.12:v2"
