@@ -331,3 +331,8 @@ def test_what_a_page_costs_does_not_grow(as_alice: Client, make_run: Callable[..
         Turn.objects.create(run=run, number=100 + number, prompt="waits")
     write(run, 300)
     assert cost() <= min(most, first + 8)  # a long log is fetched in growing handfuls
+
+
+@pytest.mark.parametrize(("status", "sentence"), [("queued", "Events appear here as they come"), ("canceled", "ended before anything")])
+def test_an_empty_log_says_whether_something_will_come(as_alice: Client, make_run: Callable[..., Run], status: str, sentence: str) -> None:
+    assert sentence in as_alice.get(f"/runs/{make_run(status=status).pk}/").content.decode()
