@@ -123,9 +123,11 @@ class Server(ABC):
         return "\n".join(f"  {line}" for line in lines)
 
     def _running(self) -> list[int]:
-        if self._process:
-            self._process.poll()  # reaps it
-        return pids_in(self.folder, self.programs) if self.folder.exists() else []
+        found = pids_in(self.folder, self.programs) if self.folder.exists() else []
+        # Our own child counts until we have reaped it: one that is just ending has no program any more, and is no zombie yet.
+        if self._process and self._process.poll() is None and self._process.pid not in found:
+            found.append(self._process.pid)
+        return found
 
     def _leader(self) -> int | None:
         """The process that ends all the others when asked to, if it lives."""
