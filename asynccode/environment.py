@@ -69,6 +69,8 @@ def database(url: str, *, pool: int = 0) -> dict[str, object]:
         "HOST": options.pop("host", None) or unquote(parts.hostname or ""),
         "PORT": str(parts.port or ""),
         "OPTIONS": options,
+        # A connection of the pool that broke while nobody used it (the database was started anew) is not handed out.
+        "CONN_HEALTH_CHECKS": bool(pool),
     }
 
 

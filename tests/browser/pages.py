@@ -33,3 +33,4 @@ def submit(page: Page, product: Product, name: str, script: str, *, attempts: in
 def open_run(page: Page) -> None:
     page.get_by_role("link", name="Open run").first.click()
     page.wait_for_url(re.compile(r"/runs/\d+/$"))
+    page.wait_for_load_state()  # before its scripts have run, a form loads the page anew
