@@ -61,8 +61,13 @@ class Step:
 
     Clocks are seconds: `total_s` for the whole step, `silence_s` without any output (None: no such clock).
     `files` (path → text) are written just before the step starts. `env` is added to the sandbox's plain
-    environment. `stdin` keeps standard input open for MESSAGE commands; without it there is none.
-    Everything the step leaves running is killed when it ends.
+    environment. `stdin` keeps standard input open for MESSAGE commands, after the lines of `input` were written to it;
+    without it there is none. Everything the step leaves running is killed when it ends.
+
+    A line of standard output that is a JSON object with all members of one of `ends_on` says that the work is done: standard
+    input is closed, and if the step has not left `linger_s` after its last output it is ended as `finished`. A line with those
+    of one of `goes_on` takes that back. With `acp` the step is a client of the Agent Client Protocol, and argv its agent:
+    see `sandboxes.inside.acp`.
     """
 
     name: str
@@ -73,6 +78,11 @@ class Step:
     total_s: float = 3600.0
     silence_s: float | None = None
     stdin: bool = False
+    input: Sequence[str] = ()
+    ends_on: Sequence[Mapping[str, Any]] = ()
+    goes_on: Sequence[Mapping[str, Any]] = ()
+    linger_s: float = 15.0
+    acp: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -28,24 +28,90 @@ class ErrorClass(enum.StrEnum):
 
 
 @dataclass(frozen=True)
+class McpServer:
+    """A Model Context Protocol server that a repository offers its agents: at a URL (streamable HTTP), or a command run in
+    the sandbox."""
+
+    name: str
+    url: str = ""
+    command: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TurnRequest:
-    """What the agent is asked: `resume` is its own id of the conversation to go on with, or ""; `attachments` are the
-    paths of files in the sandbox that go with the prompt."""
+    """What the agent is asked.
+
+    `resume` is its own id of the conversation to go on with, or ""; `transcript` the path of a file in the sandbox with what
+    was said before in a conversation that cannot be resumed, or ""; `attachments` are the paths of files that go with the
+    prompt. `options`: {"effort": low | medium | high, "max_turns": int, "extra_args": [str]}, each may be missing.
+    `prompt` is what the user wrote; `instructions` is what the house adds to it (of its mode), to be put before it.
+    """
 
     prompt: str
     model: str = ""
     mode: str = "code"
     resume: str = ""
+    transcript: str = ""
+    instructions: str = ""
     attachments: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    mcp_servers: Sequence[McpServer] = ()
+
+    @property
+    def text(self) -> str:
+        """All of it as one prompt: instructions, where the transcript and the attachments lie, and the user's words."""
+        parts = [self.instructions] if self.instructions else []
+        if self.transcript:
+            parts.append(
+                f"This conversation began in another sandbox. What was said and done there is in {self.transcript}: read it first."
+            )
+        if self.attachments:
+            parts.append("Attached files:\n" + "\n".join(f"- {path}" for path in self.attachments))
+        return "\n\n".join([*parts, self.prompt])
+
+
+class Provider(enum.StrEnum):
+    """Whose model API an agent speaks; each has one way to be asked (`agents/broker.py`)."""
+
+    ANTHROPIC = "anthropic"
+    OPENAI = "openai"
+    GEMINI = "gemini"
 
 
 @dataclass(frozen=True)
 class ModelAccess:
-    """Where the agent finds its model API and the token that is good for this turn only; empty for agents without a model."""
+    """Where the agent finds its model API, as seen from within the sandbox, and the token that is good for this turn only;
+    empty for agents without a model.
 
+    `base_url` has no slash at its end and no version in it (http://127.0.0.1:3128/anthropic). `is_subscription`: behind the
+    token stands a subscription of Claude, so it goes where CLAUDE_CODE_OAUTH_TOKEN would.
+    """
+
+    provider: str = ""
     base_url: str = ""
     token: str = ""
+    is_subscription: bool = False
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How an agent is started for one turn.
+
+    `files` (path → text) must lie in the sandbox before; `input` are lines for its standard input, which then stays open for
+    messages; without them it has none. `ends_on`: a line of standard output that is a JSON object with all members of one of
+    these says that the work is done (its standard input is closed, and it is ended if it does not leave by itself), until a
+    line with those of one of `goes_on`. `acp`: the Agent Client Protocol is spoken with it, by `sandboxes/inside/acp.py`,
+    whose docstring says what this holds.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    input: Sequence[str] = ()
+    ends_on: Sequence[Mapping[str, Any]] = ()
+    goes_on: Sequence[Mapping[str, Any]] = ()
+    acp: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +125,9 @@ class AgentEvent:
     - tool_result: {"id" of the call, "is_error", "output": text, "exit_code", "seconds",
       "diffs": [{"path", "old", "new"}]}, `old` null for a new file
     - plan: {"entries": [{"content", "status"}]}, status pending, in_progress or completed; each plan replaces the one before
-    - usage: {"input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "cost_usd"}, what was added since the last
+    - usage: {"model", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "cost_usd"}, what was added since
+      the last; input_tokens are all that were read, cached_tokens those of them that came from the provider's cache, and
+      reasoning_tokens those of output_tokens that were thought; without "cost_usd" the price table is asked
     - log: {"stream", "text"}
     - error: {"text", "class": an ErrorClass, "advice": what to do about it}
     """
@@ -70,7 +138,8 @@ class AgentEvent:
 
 @dataclass(frozen=True)
 class Ending:
-    """How the agent's process ended. `reason` as in the journal: exit, total, silence, stop, memory, disk, output, error."""
+    """How the agent's process ended. `reason` as in the journal: exit, finished (it had said so, and then hung), total,
+    silence, stop, memory, disk, output, error."""
 
     reason: str
     code: int | None
@@ -87,27 +156,35 @@ class Outcome:
 
 
 ParseState = dict[str, Any]
-"""JSON that `parse` may change; stored with the journal's offset in one transaction."""
+"""JSON that `parse` may change; stored with the journal's offset in one transaction; empty at the beginning of each turn.
+
+The house reads from it: "conversation", the agent's own id to resume by, and "answer", the text of its last message. Whatever
+is cumulative in a conversation (figures of usage) is kept under "carried": {…}, which the next turn of the same sandbox gets.
+"""
 
 
 class Adapter(ABC):
     name: str
     label: str
     description: str = ""
-    models: Sequence[Model] = ()
-    needs: str | None = None  # the provider whose key the agent needs
-    can_resume: bool = False  # whether a conversation goes on in a new sandbox or after an interruption
+    models: Sequence[Model] = ()  # those known when this was written; the first is the default; operators may name others
+    providers: Sequence[Provider] = ()  # whose keys it can work with, the best first; none: it has no model
+    package: str = ""  # what of `agents/packages.py` must be installed
     modes: Sequence[str] = ("code",)
+    efforts: Sequence[str] = ()  # of reasoning, as this agent names them
+    can_resume: bool = False  # whether a turn that was cut short may go on by itself, here or in a new sandbox
+    can_steer: bool = False  # whether it takes messages while a turn is at work
 
     @abstractmethod
-    def argv(self, turn: TurnRequest) -> list[str]: ...
+    def launch(self, turn: TurnRequest, access: ModelAccess) -> Launch: ...
 
-    def files(self, turn: TurnRequest) -> dict[str, str]:
-        """Files (path → text) that must lie in the sandbox before the agent starts."""
-        return {}
+    def provider(self, model: str) -> Provider | None:
+        """Whose API this model ("" for the default) is asked through."""
+        return self.providers[0] if self.providers else None
 
-    def env(self, access: ModelAccess) -> dict[str, str]:
-        return {}
+    def message(self, text: str) -> str:
+        """A message for a turn that is at work, as one line for its standard input; only if `can_steer`."""
+        raise NotImplementedError
 
     @abstractmethod
     def parse(self, line: str, state: ParseState, *, stream: str = "stdout") -> Iterator[AgentEvent]:
@@ -117,6 +194,8 @@ class Adapter(ABC):
         """What became of the turn; agents whose exit code says too little refine it."""
         match ending.reason:
             case "exit" if ending.code == 0:
+                return Outcome(True)
+            case "finished":
                 return Outcome(True)
             case "exit" if ending.signal is not None:
                 return Outcome(False, ErrorClass.KILLED, f"{self.label} was killed by signal {ending.signal}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agents.adapters.base import Adapter, AgentEvent, Ending, ErrorClass, Outcome, ParseState, TurnRequest
+from agents.adapters.base import Adapter, AgentEvent, Ending, ErrorClass, Launch, ModelAccess, Outcome, ParseState, TurnRequest
 
 SCRIPT = "/home/agent/.asynccode/script.sh"
 
@@ -14,12 +14,9 @@ class ShellAdapter(Adapter):
     label = "Shell script"
     description = "Runs your prompt as a bash script in the workspace. No model, no key."
 
-    def argv(self, turn: TurnRequest) -> list[str]:
-        return ["/bin/bash", SCRIPT]
-
-    def files(self, turn: TurnRequest) -> dict[str, str]:
+    def launch(self, turn: TurnRequest, access: ModelAccess) -> Launch:
         # Browsers send CRLF in form fields; bash would take the CR as part of each word.
-        return {SCRIPT: turn.prompt.replace("\r\n", "\n")}
+        return Launch(argv=["/bin/bash", SCRIPT], files={SCRIPT: turn.prompt.replace("\r\n", "\n")})
 
     def parse(self, line: str, state: ParseState, *, stream: str = "stdout") -> Iterator[AgentEvent]:
         yield AgentEvent("log", {"stream": stream, "text": line + "\n"})

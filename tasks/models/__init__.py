@@ -1,27 +1,38 @@
 """What is stored: one noun a file."""
 
 from tasks.models.account import LoginLink, Notify, Theme, User
+from tasks.models.agent import AgentModel, AgentSetting, Preset, RepoMcpServer
 from tasks.models.attachment import Attachment
+from tasks.models.credential import Credential, CredentialKind
 from tasks.models.event import Event, EventKind
 from tasks.models.operation import Operation, OperationStatus
 from tasks.models.patch import Patch, PatchKind
 from tasks.models.prompt_template import PromptTemplate
 from tasks.models.pull_request import PullRequest, PullRequestState
 from tasks.models.repo import NetworkPreset, Phase, Repo, Variable
-from tasks.models.run import ACTIVE, FINAL, Run, RunStatus, Stage, Turn
+from tasks.models.run import ACTIVE, FINAL, EndReason, Run, RunStatus, Stage, Turn, TurnKind
 from tasks.models.sandbox import Sandbox, SandboxStatus
+from tasks.models.spending import Budget, BudgetScope, ModelCall, Price
 from tasks.models.task import Mode, Task
 from tasks.models.token import ApiToken, Scope
 
 __all__ = [
     "ACTIVE",
     "FINAL",
+    "AgentModel",
+    "AgentSetting",
     "ApiToken",
     "Attachment",
+    "Budget",
+    "BudgetScope",
+    "Credential",
+    "CredentialKind",
+    "EndReason",
     "Event",
     "EventKind",
     "LoginLink",
     "Mode",
+    "ModelCall",
     "NetworkPreset",
     "Notify",
     "Operation",
@@ -29,10 +40,13 @@ __all__ = [
     "Patch",
     "PatchKind",
     "Phase",
+    "Preset",
+    "Price",
     "PromptTemplate",
     "PullRequest",
     "PullRequestState",
     "Repo",
+    "RepoMcpServer",
     "Run",
     "RunStatus",
     "Sandbox",
@@ -42,6 +56,7 @@ __all__ = [
     "Task",
     "Theme",
     "Turn",
+    "TurnKind",
     "User",
     "Variable",
 ]

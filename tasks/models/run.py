@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tasks.models.attachment import Attachment
-from tasks.models.task import Task
+from tasks.models.task import Mode, Task
 
 if TYPE_CHECKING:
     from tasks.models.account import User
@@ -62,6 +62,8 @@ class Run(models.Model):
     model = models.CharField(max_length=120, blank=True)
     options = models.JSONField(default=dict, blank=True)
     attempt = models.PositiveSmallIntegerField(default=1)
+    parent = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="branches")
+    parent_turn = models.PositiveIntegerField(null=True, blank=True)  # the last turn of the parent that this branch goes on from
     backend = models.CharField(max_length=20)
     branch = models.CharField(max_length=250)
 
@@ -78,6 +80,7 @@ class Run(models.Model):
 
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     queued_at = models.DateTimeField(default=timezone.now)
+    not_before = models.DateTimeField(null=True, blank=True)  # a turn that is tried again waits until then
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     chosen_at = models.DateTimeField(null=True, blank=True)
@@ -131,17 +134,45 @@ class Run(models.Model):
         return ((self.finished_at or timezone.now()) - self.started_at).total_seconds()
 
 
+class EndReason(models.TextChoices):
+    """Why we ended a turn that was at work, other than by the user's Stop."""
+
+    FOLLOW_UP = "follow_up", "Stopped for a follow-up"
+    BUDGET = "budget", "Budget used up"
+
+
+class TurnKind(models.TextChoices):
+    PROMPT = "prompt", "Prompt"
+    RETRY = "retry", "Tried again by itself"
+    REVERT = "revert", "Reverted"  # no turn of the agent: the workspace was put back to what it was after `reverts_to`
+
+
 class Turn(models.Model):
-    """One prompt-to-idle exchange in a run. `outcome` holds what the journal's `end` record said."""
+    """One prompt-to-idle exchange in a run. `outcome` holds what the journal's `end` record said.
+
+    `generation` is the sandbox it ran in: only there can its `conversation` be resumed. `answer` is the agent's last message:
+    of a plan turn, the plan. `end_reason` and `end_text` say why we ended it, when we did. `joined` is the turn that this
+    message was given to while it was at work.
+    """
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="turns")
     number = models.PositiveIntegerField()
+    kind = models.CharField(max_length=10, choices=TurnKind, default=TurnKind.PROMPT)
+    mode = models.CharField(max_length=10, choices=Mode, default=Mode.CODE)
     prompt = models.TextField()
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     status = models.CharField(max_length=20, choices=RunStatus, default=RunStatus.QUEUED)
     attachments = models.ManyToManyField(Attachment, related_name="turns", blank=True)
     outcome = models.JSONField(null=True, blank=True)
     conversation = models.CharField(max_length=200, blank=True)
+    generation = models.PositiveIntegerField(null=True, blank=True)
+    answer = models.TextField(blank=True)
+    error_class = models.CharField(max_length=20, blank=True)
+    retries = models.PositiveSmallIntegerField(default=0)  # how often its prompt was tried before, by itself
+    end_reason = models.CharField(max_length=20, choices=EndReason, blank=True)
+    end_text = models.TextField(blank=True)
+    reverts_to = models.PositiveIntegerField(null=True, blank=True)
+    joined = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="messages")
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -157,6 +188,8 @@ class Turn(models.Model):
             models.UniqueConstraint(fields=["run", "number"], name="turn_number_once"),
             models.UniqueConstraint(fields=["run"], condition=Q(status__in=ACTIVE), name="turn_one_active_per_run"),
             models.CheckConstraint(condition=Q(status__in=RunStatus.values), name="turn_status_known"),
+            models.CheckConstraint(condition=Q(kind__in=TurnKind.values), name="turn_kind_known"),
+            models.CheckConstraint(condition=Q(mode__in=Mode.values), name="turn_mode_known"),
         ]
 
     def __str__(self) -> str:

@@ -40,12 +40,18 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
                 total_s=settings.SETUP_TIMEOUT_S,
             )
         )
+    launch = adapter.launch(request, ModelAccess())
     steps.append(
         Step(
             name="agent",
-            argv=adapter.argv(request),
-            files=adapter.files(request),
-            env=plain | here | adapter.env(ModelAccess()),
+            argv=launch.argv,
+            files=launch.files,
+            env=plain | here | launch.env,
+            stdin=bool(launch.input),
+            input=launch.input,
+            ends_on=launch.ends_on,
+            goes_on=launch.goes_on,
+            acp=launch.acp,
             total_s=settings.AGENT_TIMEOUT_S,
             silence_s=settings.AGENT_SILENCE_S,
         )
