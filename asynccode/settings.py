@@ -166,6 +166,7 @@ FOLLOW_LEASE_S = env.number("FOLLOW_LEASE_S", 10, least=2)
 SETUP_TIMEOUT_S = env.number("SETUP_TIMEOUT_S", 1800, least=1)
 AGENT_TIMEOUT_S = env.number("AGENT_TIMEOUT_S", 3600, least=1)
 AGENT_SILENCE_S = env.number("AGENT_SILENCE_S", 1800, least=1)
+AGENT_RETRY_S = env.number("AGENT_RETRY_S", 15, least=1)  # after a rate limit or an overload; the second time four times as long
 CHECKPOINT_S = env.number("CHECKPOINT_S", 30, least=1)
 MAX_PATCH_FILE_MB = env.number("MAX_PATCH_FILE_MB", 10, least=1)
 MAX_PATCH_MB = env.number("MAX_PATCH_MB", 200, least=1)

@@ -20,6 +20,7 @@ from tasks.models import (
     ACTIVE,
     FINAL,
     Attachment,
+    EndReason,
     Mode,
     Operation,
     Repo,
@@ -29,9 +30,10 @@ from tasks.models import (
     SandboxStatus,
     Task,
     Turn,
+    TurnKind,
     User,
 )
-from tasks.running import lifecycle, nudge, operations
+from tasks.running import lifecycle, nudge, offers, operations
 
 MOST_PROMPT = 200_000  # characters
 MOST_ATTEMPTS = 20
@@ -201,7 +203,8 @@ def _add_runs(tasks: Sequence[Task], agents: Sequence[AgentChoice], backend: str
         for attempt in range(1, choice.attempts + 1)
     ]
     Run.objects.bulk_create(runs)
-    return Turn.objects.bulk_create([Turn(run=run, number=1, prompt=run.task.prompt, author=run.task.owner) for run in runs])
+    first = [Turn(run=run, number=1, mode=run.task.mode, prompt=run.task.prompt, author=run.task.owner) for run in runs]
+    return Turn.objects.bulk_create(first)
 
 
 def check_tasks(*, prompts: Sequence[str], agents: Sequence[AgentChoice], mode: str = Mode.CODE, backend: str = "") -> None:
@@ -215,7 +218,7 @@ def check_tasks(*, prompts: Sequence[str], agents: Sequence[AgentChoice], mode: 
         raise InvalidInput(f"These are {runs} runs; {MOST_RUNS} are the most that can be started together.", field="agents")
 
 
-def _validate(prompt: str, agents: Sequence[AgentChoice], mode: str, backend: str) -> None:
+def _validate(prompt: str, agents: Sequence[AgentChoice], mode: str, backend: str, *, is_new: bool = True) -> None:
     if not prompt.strip():
         raise InvalidInput("Say what is to be done: the prompt is empty.", field="prompt")
     if len(prompt) > MOST_PROMPT:
@@ -230,7 +233,7 @@ def _validate(prompt: str, agents: Sequence[AgentChoice], mode: str, backend: st
         adapter = ADAPTERS.get(choice.agent)
         if adapter is None:
             raise InvalidInput(f"There is no agent {choice.agent!r}. There are: {', '.join(ADAPTERS)}.", field="agents")
-        if choice.model and choice.model not in {model.name for model in adapter.models}:
+        if is_new and choice.model and choice.model not in {model.name for model in offers.models(adapter)}:
             raise InvalidInput(f"{adapter.label} has no model {choice.model!r}.", field="agents")
         if not 1 <= choice.attempts <= MOST_ATTEMPTS:
             raise InvalidInput(f"Attempts go from 1 to {MOST_ATTEMPTS}.", field="attempts")
@@ -280,16 +283,22 @@ def _tell_owners(tasks: Sequence[Task]) -> None:
 # --- runs ---------------------------------------------------------------------------------------------------------------
 
 
-def send_follow_up(*, run: Run, by: User, prompt: str, attachments: Sequence[Attachment] = ()) -> Turn:
-    """Another turn in the same sandbox; queued while one is at work."""
-    _validate(prompt, [AgentChoice(run.agent, run.model)], run.task.mode, run.backend)
+def check_follow_up(*, run: Run, prompt: str, mode: str) -> None:
+    """Whether this may be said to a run's agent; else InvalidInput. Its model may be one that is no longer offered."""
+    _validate(prompt, [AgentChoice(run.agent, run.model)], mode, run.backend, is_new=False)
+
+
+def send_follow_up(*, run: Run, by: User, prompt: str, attachments: Sequence[Attachment] = (), mode: str = "") -> Turn:
+    """Another turn in the same sandbox, in the mode of the newest one unless another is asked for; queued while one is at work."""
+    mode = mode or run.turns.exclude(kind=TurnKind.REVERT).order_by("number").values_list("mode", flat=True).last() or Mode.CODE
+    check_follow_up(run=run, prompt=prompt, mode=mode)
     with transaction.atomic():
         Task.objects.hold(run.task_id)
         locked = Run.objects.select_for_update().get(pk=run.pk)
         if locked.stop_requested_at and locked.status in ACTIVE:
             raise Conflict("The run is being stopped. Try again in a moment.")
         number = (locked.turns.aggregate(Max("number"))["number__max"] or 0) + 1
-        turn = Turn.objects.create(run=locked, number=number, prompt=prompt, author=by)
+        turn = Turn.objects.create(run=locked, number=number, mode=mode, prompt=prompt, author=by)
         give(by=by, attachments=attachments, turns=[turn])
         if locked.status in (*FINAL, RunStatus.WAITING):
             lifecycle.requeue(run.pk, source=[RunStatus(locked.status)])
@@ -298,7 +307,9 @@ def send_follow_up(*, run: Run, by: User, prompt: str, attachments: Sequence[Att
     return turn
 
 
-def send_follow_ups(*, task: Task, runs: Sequence[Run], by: User, prompt: str, attachments: Sequence[Attachment] = ()) -> list[Turn]:
+def send_follow_ups(
+    *, task: Task, runs: Sequence[Run], by: User, prompt: str, attachments: Sequence[Attachment] = (), mode: str = ""
+) -> list[Turn]:
     """The same follow-up to several runs of a task, all or none."""
     if not runs:
         raise InvalidInput("Choose at least one run to follow up.", field="runs")
@@ -307,7 +318,7 @@ def send_follow_ups(*, task: Task, runs: Sequence[Run], by: User, prompt: str, a
         for run in sorted(runs, key=lambda run: run.pk):  # always in this order, so that nobody waits for each other
             run.task = task
             try:
-                turns.append(send_follow_up(run=run, by=by, prompt=prompt, attachments=attachments))
+                turns.append(send_follow_up(run=run, by=by, prompt=prompt, attachments=attachments, mode=mode))
             except Conflict as error:
                 raise Conflict(error.message if len(runs) == 1 else f"{run.label}: {error.message} Nothing was sent.") from error
     return turns
@@ -341,7 +352,12 @@ def cancel_run(*, run: Run, by: User) -> bool:
         if is_ended:
             waiting.update(status=RunStatus.CANCELED, finished_at=Now())
             return True
-        asked = Run.objects.filter(pk=run.pk, status=RunStatus.RUNNING, stop_requested_at=None).update(stop_requested_at=Now())
+        running = Run.objects.filter(pk=run.pk, status=RunStatus.RUNNING)
+        asked = running.filter(stop_requested_at=None).update(stop_requested_at=Now())
+        # One that is being stopped for a follow-up is now stopped for good.
+        asked |= running.exists() and Turn.objects.filter(run=run, status=RunStatus.RUNNING, end_reason=EndReason.FOLLOW_UP).update(
+            end_reason=""
+        )
         if asked:
             waiting.update(status=RunStatus.CANCELED, finished_at=Now())
             host = Sandbox.objects.filter(run=run).order_by("-generation").values_list("host", flat=True).first()
@@ -375,7 +391,7 @@ def retry_run(*, run: Run, by: User) -> Run:
             backend=run.backend,
             branch=branch,
         )
-        turn = Turn.objects.create(run=new, number=1, prompt=run.task.prompt, author=by)
+        turn = Turn.objects.create(run=new, number=1, mode=run.task.mode, prompt=run.task.prompt, author=by)
         give_again(earlier=run.turns.get(number=1), turn=turn)
         if not run.task.base_commit:
             operations.begin("mirror", f"repo:{run.task.repo_id}")

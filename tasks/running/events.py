@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
@@ -48,6 +49,19 @@ def append(run_id: int, kind: EventKind, data: dict[str, Any], *, turn_id: int |
     return int(row[0])
 
 
+TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+
+
+@dataclass
+class TurnNews:
+    """What a stretch of the journal adds to what is known of a turn."""
+
+    conversation: str = ""
+    answer: str = ""
+    tokens: list[int] = field(default_factory=lambda: [0] * len(TOKENS))
+    cost_usd: Decimal | None = None
+
+
 @dataclass
 class Batch:
     """What one stretch of a run's journal amounts to. `events` are (turn id, kind, data, seconds since the epoch)."""
@@ -60,6 +74,7 @@ class Batch:
     events: list[tuple[int | None, str, dict[str, Any], float]] = field(default_factory=list)
     stage: str | None = None
     outcome: tuple[int, dict[str, Any]] | None = None  # turn id, what the journal's end record said
+    turns: dict[int, TurnNews] = field(default_factory=dict)  # by id
 
 
 _LOCK = """
@@ -83,6 +98,19 @@ WHERE r.id = i.id RETURNING r.id, r.next_seq - i.count
 _END_TURNS = """
 UPDATE tasks_turn t SET outcome = i.outcome FROM unnest(%(ids)s::bigint[], %(outcomes)s::jsonb[]) AS i(id, outcome)
 WHERE t.id = i.id AND t.outcome IS NULL
+"""
+_ADD = ", ".join(f"{column} = x.{column} + i.{column}" for column in TOKENS)
+_ADD_COST = "cost_usd = CASE WHEN i.cost_usd IS NULL THEN x.cost_usd ELSE coalesce(x.cost_usd, 0) + i.cost_usd END"
+_COUNTED = ", ".join(f"%({column})s::bigint[]" for column in TOKENS)
+_TELL_TURNS = f"""
+UPDATE tasks_turn x SET {_ADD}, {_ADD_COST}, conversation = coalesce(nullif(i.conversation, ''), x.conversation),
+    answer = coalesce(nullif(i.answer, ''), x.answer)
+FROM unnest(%(ids)s::bigint[], %(conversations)s::text[], %(answers)s::text[], {_COUNTED}, %(costs)s::numeric[])
+  AS i(id, conversation, answer, {", ".join(TOKENS)}, cost_usd) WHERE x.id = i.id
+"""
+_TELL_RUNS = f"""
+UPDATE tasks_run x SET {_ADD}, {_ADD_COST}
+FROM unnest(%(runs)s::bigint[], {_COUNTED}, %(costs)s::numeric[]) AS i(id, {", ".join(TOKENS)}, cost_usd) WHERE x.id = i.id
 """
 _COPY = "COPY tasks_event (run_id, seq, turn_id, kind, data, at) FROM STDIN"
 
@@ -124,6 +152,7 @@ async def store(conn: AsyncConnection[Any], owner: str, batches: Sequence[Batch]
         first = dict(await cursor.fetchall())
         if ended := [b.outcome for b in mine if b.outcome is not None]:
             await conn.execute(_END_TURNS, {"ids": [e[0] for e in ended], "outcomes": [Jsonb(e[1]) for e in ended]})
+        await _tell_turns(conn, mine)
         if any(b.events for b in mine):
             async with conn.cursor().copy(_COPY) as copy:
                 for batch in mine:
@@ -131,3 +160,20 @@ async def store(conn: AsyncConnection[Any], owner: str, batches: Sequence[Batch]
                         moment = datetime.fromtimestamp(at, UTC)
                         await copy.write_row((batch.run_id, first[batch.run_id] + number, turn_id, kind, Jsonb(clean(data)), moment))
     return held
+
+
+async def _tell_turns(conn: AsyncConnection[Any], batches: Sequence[Batch]) -> None:
+    """Conversations, answers and usage into the turns; usage into their runs. One turn a run and batch, as turns follow each other."""
+    news = [(b.run_id, turn_id, turn) for b in batches for turn_id, turn in b.turns.items()]
+    if not news:
+        return
+    told: dict[str, Any] = {column: [turn.tokens[n] for _, _, turn in news] for n, column in enumerate(TOKENS)}
+    told |= {"costs": [turn.cost_usd for _, _, turn in news]}
+    told |= {"ids": [turn_id for _, turn_id, _ in news], "runs": [run_id for run_id, _, _ in news]}
+    told |= {
+        "conversations": [clean(turn.conversation)[:200] for _, _, turn in news],
+        "answers": [clean(turn.answer) for _, _, turn in news],
+    }
+    await conn.execute(_TELL_TURNS, told)
+    if any(any(turn.tokens) or turn.cost_usd for _, _, turn in news):
+        await conn.execute(_TELL_RUNS, told)

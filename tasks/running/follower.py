@@ -29,6 +29,7 @@ from tasks.errors import AppError
 from tasks.models import Variable
 from tasks.running import backends, events, nudge
 from tasks.running.journal import Reader
+from tasks.running.prices import Prices
 from tasks.running.redact import Redactor
 from tasks.running.worker import IDLE_OPTION
 
@@ -116,7 +117,8 @@ class Follower:
         for run_id, generation, agent, task_id, backend, ref, offset, state in await cursor.fetchall():
             try:
                 turns, secrets = await self._about(conn, run_id, task_id)
-                reader = Reader(run_id, generation, offset, state, registry.adapter(agent), Redactor(secrets), turns)
+                prices = await self._prices(conn)
+                reader = Reader(run_id, generation, offset, state, registry.adapter(agent), Redactor(secrets), turns, prices)
                 box = await backends.backend(backend).connect(ref)
             except SandboxError:
                 await self._job("sandbox_lost", run_id, generation)
@@ -136,6 +138,10 @@ class Follower:
             [task_id],
         )
         return turns, {name: Variable(value_encrypted=value).value for name, value in await cursor.fetchall()}
+
+    async def _prices(self, conn: psycopg.AsyncConnection[Any]) -> Prices:
+        cursor = await conn.execute("SELECT model, input_usd, cached_usd, cache_write_usd, output_usd FROM tasks_price")
+        return Prices.of(await cursor.fetchall())
 
     async def _look(self, conn: psycopg.AsyncConnection[Any], query: str) -> None:
         """Let go of runs that are not ours any more, and deliver stop requests."""

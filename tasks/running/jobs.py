@@ -14,21 +14,40 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Max, Q
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
-from agents.adapters.base import Ending, Outcome
+from agents.adapters.base import Ending, ErrorClass, Outcome
 from agents.registry import ADAPTERS, UnknownAgentError
 from sandboxes.base import Command, CommandName, FetchedPatch, TurnSpec
 from sandboxes.base import Sandbox as Box
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
 from tasks.errors import AppError
-from tasks.models import ACTIVE, FINAL, EventKind, Patch, PatchKind, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn
+from tasks.models import (
+    ACTIVE,
+    FINAL,
+    EndReason,
+    EventKind,
+    Mode,
+    Patch,
+    PatchKind,
+    Repo,
+    Run,
+    RunStatus,
+    Sandbox,
+    SandboxStatus,
+    Stage,
+    Turn,
+    TurnKind,
+)
 from tasks.running import attachments, backends, events, lifecycle, nudge, operations, patches, reconcile, scheduler, specs
 from tasks.running.redact import Redactor
 
 logger = logging.getLogger(__name__)
 
+MOST_RETRIES = 2
+TRIED_AGAIN = (ErrorClass.RATE_LIMIT, ErrorClass.OVERLOADED)  # what goes away by waiting
 _DESTROY_S = 60.0
 _SLEEP = 0x61636F73 << 32  # with a run's number: an advisory lock on its sandbox's sleep
 
@@ -110,6 +129,7 @@ def start_turn(run_id: int, generation: int) -> None:
         )
         if is_mine:
             Sandbox.objects.filter(pk=row.pk).update(ref=box.ref, status=SandboxStatus.LIVE, record=box.record, destroyed_at=None)
+            Turn.objects.filter(pk=turn.pk).update(generation=generation)
     if not is_mine:
         # Canceled, or taken over while this job was away. A takeover made a new generation, so a fresh sandbox is ours alone.
         if is_fresh:
@@ -192,12 +212,12 @@ def give_up(run_id: int, generation: int, error: str) -> None:
 def collect_checkpoint(run_id: int, turn_id: int, generation: int) -> None:
     """Fetch the newest checkpoint of a turn that is still at work."""
     turn = Turn.objects.select_related("run__task__repo").filter(pk=turn_id, run__generation=generation, status=RunStatus.RUNNING).first()
-    if turn is not None:
-        _collect(turn, PatchKind.CHECKPOINT)
+    if turn is not None and turn.mode == Mode.CODE and (fetched := _fetch(turn, PatchKind.CHECKPOINT)):
+        patches.store(turn, PatchKind.CHECKPOINT, fetched, redactor(turn.run))
 
 
-def _collect(turn: Turn, kind: PatchKind) -> Patch | None:
-    """Fetch a patch and store it; None when the sandbox has none (any more)."""
+def _fetch(turn: Turn, kind: PatchKind) -> FetchedPatch | None:
+    """Fetch a patch; None when the sandbox has none (any more)."""
     row = Sandbox.objects.get(run=turn.run_id, generation=turn.run.generation)
 
     async def fetch() -> FetchedPatch:
@@ -205,10 +225,9 @@ def _collect(turn: Turn, kind: PatchKind) -> Patch | None:
         return await box.patch(turn.number, kind)
 
     try:
-        fetched = async_to_sync(fetch)()
+        return async_to_sync(fetch)()
     except (FileMissing, SandboxGone):
         return None
-    return patches.store(turn, kind, fetched, redactor(turn.run))
 
 
 def redactor(run: Run) -> Redactor:
@@ -225,20 +244,53 @@ def finish_turn(run_id: int, generation: int) -> None:
     if turn is None or turn.outcome is None:
         return
     said = turn.outcome
-    has_checkpoint = said["reason"] == "shutdown"
-    patch = _collect(turn, PatchKind.CHECKPOINT if has_checkpoint else PatchKind.FINAL) if said.get("has_patch") else None
-    to, stage, outcome = _judge(turn, said, has_patch=patch is not None or not said.get("has_patch"))
+    kind = PatchKind.CHECKPOINT if said["reason"] == "shutdown" else PatchKind.FINAL
+    fetched = _fetch(turn, kind) if said.get("has_patch") else None
+    to, stage, outcome = _judge(turn, said, has_patch=fetched is not None or not said.get("has_patch"))
+    fence = Q(generation=generation)
+    message = redactor(turn.run).text(outcome.message)
+    end: dict[str, Any] = {"to": to, "stage": stage, "error": message, "error_class": outcome.error_class}
     with transaction.atomic():
-        lifecycle.finish(
-            run_id,
-            source=[RunStatus.RUNNING],
-            to=to,
-            fence=Q(generation=generation),
-            error=outcome.message,
-            error_class=outcome.error_class,
-            stage=stage,
-        )
+        if fetched is not None and turn.mode == Mode.CODE:
+            patches.store(turn, kind, fetched, redactor(turn.run))
+        elif fetched is not None and (spoiled := _disobeyed(turn, fetched)):
+            end |= {"generation": generation + 1}  # what is to come begins in a sandbox without those changes
+            events.append(run_id, EventKind.ERROR, {"text": spoiled, "class": "mode"}, turn_id=turn.pk)
+            Sandbox.objects.filter(run=run_id, generation=generation).update(status=SandboxStatus.LOST)
+        if not turn.run.stop_requested_at and outcome.error_class in TRIED_AGAIN and turn.retries < MOST_RETRIES:
+            end |= {"not_before": _try_again(turn)}
+        lifecycle.finish(run_id, source=[RunStatus.RUNNING], fence=fence, **end)
     put_to_sleep(run_id, generation)
+
+
+def _disobeyed(turn: Turn, fetched: FetchedPatch) -> str:
+    """What to say of a turn that was to change nothing and did; "" when it has obeyed."""
+    before = patches.after(turn.run, turn.number - 1)
+    if fetched.content == (bytes(before.content) if before else b""):
+        return ""
+    kept = {(file["path"], file["additions"], file["deletions"]) for file in before.files} if before else set()
+    now = [file for file in patches.changed_files(fetched.content) if (file.path, file.additions, file.deletions) not in kept]
+    names = ", ".join(file.path for file in now[:3]) + (" …" if len(now) > 3 else "")
+    return (
+        f"In this mode nothing may be changed, but the agent changed files ({names or 'back to the base'}). Its changes were thrown away."
+    )
+
+
+def _try_again(turn: Turn) -> CombinedExpression:
+    """Queue the turn's prompt again, in the conversation as far as it got; gives from when on it may start."""
+    prompt = "Go on where you were cut off." if turn.conversation else turn.prompt
+    number = Turn.objects.filter(run=turn.run).aggregate(Max("number"))["number__max"] + 1
+    again = Turn.objects.create(
+        run=turn.run,
+        number=number,
+        kind=TurnKind.RETRY,
+        mode=turn.mode,
+        prompt=prompt,
+        author=turn.author,
+        retries=turn.retries + 1,
+    )
+    again.attachments.set(turn.attachments.all())
+    return Now() + timedelta(seconds=settings.AGENT_RETRY_S * 4**turn.retries)
 
 
 def _judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunStatus, str, Outcome]:
@@ -246,6 +298,10 @@ def _judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunSta
     step, reason = said.get("step"), said["reason"]
     if reason == "shutdown":
         return RunStatus.INTERRUPTED, Stage.AGENT, Outcome(False, "", "The service was stopped. What was done until then is kept.")
+    if turn.end_reason == EndReason.BUDGET and reason in ("stop", "error"):
+        return RunStatus.FAILED, step or Stage.AGENT, Outcome(False, ErrorClass.CREDIT, turn.end_text)
+    if turn.end_reason == EndReason.FOLLOW_UP and reason in ("stop", "error"):
+        return RunStatus.INTERRUPTED, step or Stage.AGENT, Outcome(False, "", "Stopped to go on with the next message.")
     if turn.run.stop_requested_at and reason in ("stop", "error"):
         return RunStatus.CANCELED, step or Stage.AGENT, Outcome(False)
     if said.get("error"):
@@ -261,7 +317,9 @@ def _judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunSta
     outcome = ADAPTERS[turn.run.agent].outcome(ending, parse_state)
     if outcome.is_ok and not has_patch:
         return RunStatus.ERRORED, Stage.COLLECT, Outcome(False, "", "The sandbox was gone before its patch was fetched.")
-    return (RunStatus.SUCCEEDED, "", outcome) if outcome.is_ok else (RunStatus.FAILED, Stage.AGENT, outcome)
+    if not outcome.is_ok:
+        return RunStatus.FAILED, Stage.AGENT, outcome
+    return (RunStatus.WAITING if turn.mode == Mode.PLAN else RunStatus.SUCCEEDED), "", outcome
 
 
 def put_to_sleep(run_id: int, generation: int) -> None:
@@ -317,7 +375,7 @@ def sandbox_lost(run_id: int, generation: int) -> None:
         lifecycle.finish(run_id, source=[RunStatus.RUNNING], to=RunStatus.CANCELED, fence=fence)
     elif generation < reconcile.MOST_GENERATIONS and (not has_begun or ADAPTERS[run.agent].can_resume):
         with transaction.atomic():
-            text = "The sandbox was lost; the run goes on in a new one, from the last checkpoint."
+            text = "The sandbox was lost; the run goes on in a new one, from the last checkpoint and a transcript of what was said."
             events.append(run_id, EventKind.ERROR, {"text": text}, turn_id=turn.pk)
             lifecycle.requeue(run_id, source=[RunStatus.RUNNING], fence=fence, generation=generation + 1)
         nudge.dispatch()
@@ -377,3 +435,34 @@ async def _reap() -> None:
                 logger.warning("%s was not destroyed (%s); trying again in a minute.", info.ref, error or "it is locked")
                 continue
             await rows.aupdate(status=SandboxStatus.DESTROYED, destroyed_at=Now())
+
+
+def deliver_message(turn_id: int, generation: int) -> None:
+    """Give a follow-up that waits to the turn at work, as one line on its standard input; if that turn is over, it goes on waiting."""
+    waiting = Turn.objects.select_related("run").filter(pk=turn_id, status=RunStatus.QUEUED, run__generation=generation).first()
+    if waiting is None:
+        return
+    at_work = Turn.objects.filter(run=waiting.run_id, status=RunStatus.RUNNING, outcome__isnull=True).first()
+    row = Sandbox.objects.filter(run=waiting.run_id, generation=generation, status=SandboxStatus.LIVE).first()
+    if at_work is None or row is None:
+        return
+    line = ADAPTERS[waiting.run.agent].message(waiting.prompt)
+    with transaction.atomic():
+        Run.objects.select_for_update().get(pk=waiting.run_id)  # neither the scheduler nor a withdrawal takes it meanwhile
+        joined = Turn.objects.filter(pk=turn_id, status=RunStatus.QUEUED).update(
+            status=RunStatus.SUCCEEDED, joined=at_work, finished_at=Now()
+        )
+        if not joined:
+            return
+        try:
+            async_to_sync(_say)(row, line)
+        except SandboxError as error:
+            logger.info("A message to run %s was not taken (%s); it waits for its turn.", waiting.run_id, error)
+            transaction.set_rollback(True)
+            return
+        events.append(waiting.run_id, EventKind.MESSAGE, {"text": waiting.prompt, "from": "user"}, turn_id=at_work.pk)
+
+
+async def _say(row: Sandbox, line: str) -> None:
+    box = await backends.backend(row.backend).connect(row.ref)
+    await box.tell(Command(CommandName.MESSAGE, line))

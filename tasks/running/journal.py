@@ -9,7 +9,8 @@ from typing import Any
 
 from agents.adapters.base import Adapter
 from tasks.models import Stage
-from tasks.running.events import Batch
+from tasks.running.events import TOKENS, Batch, TurnNews
+from tasks.running.prices import Prices
 from tasks.running.redact import Redactor
 
 LOG_CHUNK = 16 * 1024  # lines of one stream that come together are stored together, up to this many characters
@@ -20,7 +21,8 @@ class Reader:
     """Reads the journal of one generation of a run, from `offset` on.
 
     `state` is JSON, kept with the offset: {"n": last record number, "turn": number that has begun, "is_set_up": bool,
-    "adapter": the adapter's own ParseState}.
+    "adapter": the adapter's own ParseState, "held": [turn, kind, id, text] of a streamed text whose last characters may be the
+    beginning of a secret}.
     """
 
     run_id: int
@@ -30,6 +32,7 @@ class Reader:
     adapter: Adapter
     redactor: Redactor
     turn_ids: dict[int, int]
+    prices: Prices = field(default_factory=lambda: Prices({}))
     pending: bytes = b""
     ended: int | None = field(default=None, init=False)  # the turn whose end was read last
 
@@ -61,15 +64,21 @@ class Reader:
     def _read(self, batch: Batch, record: dict[str, Any], at: float, announced: list[str]) -> None:
         turn, kind, step = record.get("turn"), record.get("kind"), record.get("step", "")
         if kind == "turn":
-            self.state |= {"turn": turn, "adapter": {}}
+            carried = self.state.get("adapter", {}).get("carried")
+            self.state |= {"turn": turn, "adapter": {"carried": carried} if carried else {}}
         elif kind == "step":
             self._step(batch, record, at)
         elif kind in ("out", "err"):
             for event_kind, data in self._line(record, step, "stdout" if kind == "out" else "stderr"):
                 self._add(batch, turn, event_kind, data, at)
+            if step == "agent" and (conversation := self.state.get("adapter", {}).get("conversation")) != self.state.get("conversation"):
+                self.state |= {"conversation": conversation}
+                self._tell(batch, turn, conversation=str(conversation or ""))
         elif kind == "patch":
             announced.append(str(record.get("patch")))
         elif kind == "end":
+            self._release(batch, at)
+            self._tell(batch, turn, answer=str(self.state.get("adapter", {}).get("answer") or ""))
             self.ended = turn
             said = {key: record.get(key) for key in ("step", "reason", "code", "signal", "seconds", "has_patch", "error")}
             if turn in self.turn_ids:
@@ -97,7 +106,20 @@ class Reader:
 
     def _add(self, batch: Batch, turn: int | None, kind: str, data: dict[str, Any], at: float) -> None:
         turn_id = self.turn_ids.get(turn) if turn is not None else None
+        if kind == "usage":
+            self._count(batch, turn, data)
+        if "chunk" in data:
+            data = self._hold(batch, turn, kind, data, at)
+        elif (held := self.state.get("held")) and held[:3] == [turn, kind, data.get("id")]:
+            self.state["held"] = None  # the whole text takes the place of its chunks
         data = self.redactor.data(data)
+        if "chunk" in data and batch.events:
+            last_turn, last_kind, last, _ = batch.events[-1]
+            if (last_turn, last_kind, last.get("id")) == (turn_id, kind, data.get("id")) and "chunk" in last:
+                last["chunk"] += data["chunk"]
+                return
+        if data.get("chunk") == "":
+            return
         if kind == "log" and batch.events:
             last_turn, last_kind, last, _ = batch.events[-1]
             same = last_kind == "log" and last_turn == turn_id and {**last, "text": ""} == {**data, "text": ""}
@@ -105,6 +127,42 @@ class Reader:
                 last["text"] += data["text"]
                 return
         batch.events.append((turn_id, kind, data, at))
+
+    # What is streamed may break off within a secret: the characters with which one could begin wait for those that follow.
+
+    def _hold(self, batch: Batch, turn: int | None, kind: str, data: dict[str, Any], at: float) -> dict[str, Any]:
+        """The chunk with what was held before it and without what is held now."""
+        held = self.state.get("held")
+        if held and held[:3] != [turn, kind, data.get("id")]:
+            self._release(batch, at)
+            held = None
+        safe, rest = self.redactor.split((held[3] if held else "") + str(data["chunk"]))
+        self.state["held"] = [turn, kind, data.get("id"), rest] if rest else None
+        return {**data, "chunk": safe}
+
+    def _release(self, batch: Batch, at: float) -> None:
+        """Nothing follows what is held, so it is no secret."""
+        held, self.state["held"] = self.state.get("held"), None
+        if held:
+            turn, kind, which, text = held
+            batch.events.append((self.turn_ids.get(turn), kind, {"id": which, "chunk": self.redactor.text(text)}, at))
+
+    # What is known of the turn itself
+
+    def _tell(self, batch: Batch, turn: int | None, *, conversation: str = "", answer: str = "") -> None:
+        if turn in self.turn_ids and (conversation or answer):
+            news = batch.turns.setdefault(self.turn_ids[turn], TurnNews())
+            news.conversation = conversation or news.conversation
+            news.answer = self.redactor.text(answer) or news.answer
+
+    def _count(self, batch: Batch, turn: int | None, data: dict[str, Any]) -> None:
+        cost = self.prices.of_usage(data)
+        if cost is not None:
+            data.setdefault("cost_usd", float(cost))
+        if turn in self.turn_ids:
+            news = batch.turns.setdefault(self.turn_ids[turn], TurnNews())
+            news.tokens = [have + int(data.get(column) or 0) for have, column in zip(news.tokens, TOKENS, strict=True)]
+            news.cost_usd = (news.cost_usd or 0) + cost if cost is not None else news.cost_usd
 
 
 def _shown(line: bytes) -> str:

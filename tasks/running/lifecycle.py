@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from tasks.models import ACTIVE, FINAL, Event, EventKind, Run, RunStatus, Turn
@@ -22,6 +24,8 @@ MOVES: dict[RunStatus, frozenset[RunStatus]] = {
     S.WAITING: frozenset({S.QUEUED, S.CANCELED}),
     **{status: frozenset({S.QUEUED}) for status in FINAL},
 }
+
+OVER = (*FINAL, S.WAITING)  # of a turn
 
 
 def move(run_id: int, *, source: Collection[RunStatus], to: RunStatus, fence: Q | None = None, **changes: Any) -> bool:
@@ -39,12 +43,12 @@ def move(run_id: int, *, source: Collection[RunStatus], to: RunStatus, fence: Q 
         if turn is None and to != S.QUEUED:
             turn = Turn.objects.filter(run=run_id, status__in=[S.WAITING, S.QUEUED]).order_by("number").first()
         if turn is not None:
-            turn.status = to
+            turn.status = S.SUCCEEDED if to == S.WAITING else to  # its plan is there; it is the run that waits
             if to == S.STARTING:
                 turn.started_at = Now()
-            if to in FINAL:
-                turn.finished_at = Now()
-            turn.save(update_fields=["status", "started_at", "finished_at"])
+            if to in OVER:
+                turn.finished_at, turn.error_class = Now(), changes.get("error_class", "")
+            turn.save(update_fields=["status", "started_at", "finished_at", "error_class"])
         data = {"status": to} | {key: changes[key] for key in ("stage", "error", "error_class") if changes.get(key)}
         events.append(run_id, EventKind.STATUS, data, turn_id=turn.pk if turn else None)
         nudge.tell([nudge.user_group(owner) for owner in Run.objects.filter(pk=run_id).values_list("task__owner", flat=True)])
@@ -59,10 +63,11 @@ def finish(
     fence: Q | None = None,
     error: str = "",
     error_class: str = "",
+    not_before: datetime | CombinedExpression | None = None,
     **more: Any,
 ) -> bool:
     """End a run's turn for good or ill; the run goes back into the queue when another turn waits, unless it was canceled:
-    then those who wait are dropped."""
+    then those who wait are dropped. It stays there until `not_before`."""
     with transaction.atomic():
         if not move(
             run_id,
@@ -77,8 +82,8 @@ def finish(
             **more,
         ):
             return False
-        if to in FINAL and to != S.CANCELED and Turn.objects.filter(run=run_id, status=S.QUEUED).exists():
-            requeue(run_id, source=[to])
+        if to in OVER and to != S.CANCELED and Turn.objects.filter(run=run_id, status=S.QUEUED).exists():
+            requeue(run_id, source=[to], not_before=not_before)
         nudge.dispatch()
         return True
 
@@ -99,6 +104,7 @@ def requeue(run_id: int, *, source: Collection[RunStatus], fence: Q | None = Non
             "error": "",
             "error_class": "",
             "finished_at": None,
+            "not_before": None,
         }
         | changes,
     )

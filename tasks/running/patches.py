@@ -137,8 +137,17 @@ def store(turn: Turn, kind: PatchKind, fetched: FetchedPatch, redactor: Redactor
     return patch
 
 
+def after(run: Run, number: int) -> Patch | None:
+    """What a run had changed when turn `number` was over (0: when it began): the newest patch of the turns until then, a final one
+    before its checkpoints; of a branch that has none, what its parent had changed where it begins."""
+    patch = Patch.objects.filter(run=run, turn__number__lte=number).order_by("-turn__number", "-kind").first()
+    if patch is None and run.parent and run.parent_turn is not None:
+        return after(run.parent, run.parent_turn)
+    return patch
+
+
 def newest(run: Run) -> Patch | None:
-    """What a fresh workspace of this run has to be brought to: the newest patch (a turn's final one counts before its
-    checkpoints), or None when there is none or it is empty."""
-    patch = Patch.objects.filter(run=run).order_by("-turn__number", "-kind").first()
+    """What a fresh workspace of this run has to be brought to, or None when that is the base commit as it is."""
+    last = Turn.objects.filter(run=run).order_by("-number").values_list("number", flat=True).first()
+    patch = after(run, last or 0)
     return patch if patch and patch.content else None

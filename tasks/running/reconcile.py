@@ -73,7 +73,7 @@ def sleep_again() -> None:
     """Sandboxes that are still awake though their run is over: the job died before it had put them to sleep."""
     late = Now() - timedelta(seconds=5)
     for run_id, generation, host in Sandbox.objects.filter(
-        status=SandboxStatus.LIVE, run__status__in=FINAL, run__finished_at__lt=late
+        status=SandboxStatus.LIVE, run__status__in=lifecycle.OVER, run__finished_at__lt=late
     ).values_list("run", "generation", "host"):
         nudge.enqueue_now(f"host-{host}" if host else settings.QUEUE_RUNS, "put_to_sleep", run_id, generation)
 

@@ -25,9 +25,18 @@ class Redactor:
         self._names = {spelling: name for name, value in secrets.items() for spelling in _spellings(value)}
         longest_first = sorted(self._names, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self._longest = len(longest_first[0]) if longest_first else 0
 
     def text(self, text: str) -> str:
         return self._pattern.sub(MARK, text) if self._pattern else text
+
+    def split(self, text: str) -> tuple[str, str]:
+        """What of a text that goes on can be said now, redacted, and its end with which a secret may begin."""
+        safe = self.text(text)
+        for size in range(min(self._longest - 1, len(safe)), 0, -1):
+            if any(spelling.startswith(safe[-size:]) for spelling in self._names):
+                return safe[:-size], safe[-size:]
+        return safe, ""
 
     def data(self, value: Any) -> Any:
         """JSON with every string redacted."""

@@ -24,9 +24,10 @@ WITH active AS (
     SELECT t.owner_id, count(*) AS runs FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id
     WHERE r.status IN ('starting', 'running') GROUP BY t.owner_id
 ), queue AS (
-    SELECT r.id, r.task_id, t.base_commit <> '' AS is_ready, r.queued_at, r.generation,
-        coalesce(a.runs, 0) + row_number() OVER (PARTITION BY t.owner_id, t.base_commit <> '' ORDER BY r.queued_at, r.id) AS share
-    FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id LEFT JOIN active a ON a.owner_id = t.owner_id
+    SELECT r.id, r.task_id, w.is_ready, r.queued_at, r.generation, r.not_before,
+        coalesce(a.runs, 0) + row_number() OVER (PARTITION BY t.owner_id, w.is_ready ORDER BY r.queued_at, r.id) AS share
+    FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id LEFT JOIN active a ON a.owner_id = t.owner_id,
+        LATERAL (SELECT t.base_commit <> '' AND coalesce(r.not_before <= clock_timestamp(), true) AS is_ready) w
     WHERE r.status = 'queued'
 )
 """
@@ -100,13 +101,16 @@ def places(run_ids: list[int]) -> dict[int, Place]:
     with connection.cursor() as cursor:
         cursor.execute(
             _QUEUE + ", placed AS (SELECT *, row_number() OVER (ORDER BY is_ready DESC, share, queued_at, id) AS position FROM queue)"
-            " SELECT id, position, is_ready, share <= %s FROM placed WHERE id = ANY(%s)",
+            " SELECT id, position, is_ready, share <= %s, ceil(extract(epoch FROM not_before - clock_timestamp()))::int"
+            " FROM placed WHERE id = ANY(%s)",
             [settings.MAX_ACTIVE_RUNS_PER_USER, run_ids],
         )
         rows = cursor.fetchall()
     found = {}
-    for run_id, position, is_ready, is_within_share in rows:
-        if not is_ready:
+    for run_id, position, is_ready, is_within_share, seconds in rows:
+        if seconds is not None and seconds > 0:
+            reason = f"Tries again in {seconds} s."
+        elif not is_ready:
             reason = "Waits for the repository's first mirror."
         elif not is_within_share:
             reason = f"You have {settings.MAX_ACTIVE_RUNS_PER_USER} runs active, as many as one person may."

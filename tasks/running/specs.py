@@ -5,13 +5,23 @@ from __future__ import annotations
 from django.conf import settings
 
 from agents import registry
-from agents.adapters.base import ModelAccess, TurnRequest
+from agents.adapters.base import McpServer, ModelAccess, TurnRequest
 from sandboxes.base import Checkout, Step, TurnSpec
-from tasks.models import Phase, Run, Sandbox, Turn
-from tasks.running import attachments
+from tasks.models import AgentSetting, Mode, Phase, RepoMcpServer, Run, Sandbox, Turn
+from tasks.running import attachments, transcripts
 
 SETUP_SCRIPT = "/home/agent/.asynccode/setup.sh"
 RESTORED_PATCH = "/run/asynccode/restore.patch"
+TRANSCRIPT = "/home/agent/.asynccode/transcript.md"
+
+# Said to every agent alike; that nothing was changed is looked at afterwards (jobs.finish_turn).
+INSTRUCTIONS: dict[str, str] = {
+    Mode.ASK: "This is a question. Read files and run commands as you need, but change, create and delete nothing in the workspace: "
+    "whatever you change there is thrown away. Answer in Markdown.",
+    Mode.PLAN: "Make a plan for what follows. Read files and run commands as you need, but change, create and delete nothing in the "
+    "workspace: whatever you change there is thrown away. Your last message must be the whole plan, in Markdown, as numbered steps that "
+    "name files; it will be read and approved by a person before you carry it out.",
+}
 
 
 def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> TurnSpec:
@@ -19,13 +29,18 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
     task, repo = run.task, run.task.repo
     adapter = registry.adapter(run.agent)
     given = attachments.paths(turn)
+    conversation = transcripts.conversation(turn, run.generation)
+    transcript = transcripts.text(turn) if adapter.providers and not conversation else ""
     request = TurnRequest(
         prompt=turn.prompt,
         model=run.model,
-        mode=task.mode,
-        resume=_conversation(turn),
+        mode=turn.mode,
+        resume=conversation,
+        transcript=TRANSCRIPT if transcript else "",
+        instructions=INSTRUCTIONS.get(turn.mode, ""),
         attachments=list(given[turn.number]),
-        options=run.options,
+        options=run.options | {"extra_args": _extra_args(run.agent)},
+        mcp_servers=[McpServer(s.name, s.url, s.command, s.env) for s in RepoMcpServer.objects.filter(repo=repo)],
     )
     here = {"ASYNCCODE_ATTACHMENTS": attachments.FOLDER} if any(given.values()) else {}
     plain = {v.name: v.value for v in repo.variables.all() if not v.is_secret and v.phase == Phase.AGENT}
@@ -45,8 +60,8 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
         Step(
             name="agent",
             argv=launch.argv,
-            files=launch.files,
-            env=plain | here | launch.env,
+            files={**launch.files, **({TRANSCRIPT: transcript} if transcript else {})},
+            env={**plain, **here, **launch.env},
             stdin=bool(launch.input),
             input=launch.input,
             ends_on=launch.ends_on,
@@ -72,6 +87,6 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
     )
 
 
-def _conversation(turn: Turn) -> str:
-    earlier = Turn.objects.filter(run=turn.run_id, number__lt=turn.number).exclude(conversation="").order_by("-number").first()
-    return turn.conversation or (earlier.conversation if earlier else "")
+def _extra_args(agent: str) -> list[str]:
+    """What operators add to this agent's arguments."""
+    return AgentSetting.objects.filter(agent=agent).values_list("extra_args", flat=True).first() or []

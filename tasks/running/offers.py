@@ -1,0 +1,29 @@
+"""Which agents and models this installation offers: what adapters know, as operators have changed it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agents.adapters.base import Adapter, Model
+from agents.registry import ADAPTERS
+from tasks.models import AgentModel, AgentSetting
+
+
+def adapters() -> list[Adapter]:
+    """The agents that are on, in their order."""
+    off = set(AgentSetting.objects.filter(is_on=False).values_list("agent", flat=True))
+    return [adapter for adapter in ADAPTERS.values() if adapter.name not in off]
+
+
+def all_models() -> dict[str, Sequence[Model]]:
+    """Agent → its models, the default first."""
+    named: dict[str, list[Model]] = {}
+    for row in AgentModel.objects.all():
+        named.setdefault(row.agent, []).append(Model(row.name, row.label or row.name))
+    return {adapter.name: named.get(adapter.name) or adapter.models for adapter in ADAPTERS.values()}
+
+
+def models(adapter: Adapter) -> Sequence[Model]:
+    """The models of one agent, the default first."""
+    rows = AgentModel.objects.filter(agent=adapter.name)
+    return [Model(row.name, row.label or row.name) for row in rows] or adapter.models
