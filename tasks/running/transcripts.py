@@ -17,9 +17,12 @@ def conversation(turn: Turn, generation: int) -> str:
 def history(turn: Turn) -> list[Turn]:
     """The turns whose work this one goes on from, the oldest first: without those that were reverted, and of a branch
     beginning with those of the run that it came from."""
-    run = turn.run
-    inherited = _standing(run.parent, run.parent_turn + 1) if run.parent and run.parent_turn is not None else []
-    return [*inherited, *_standing(run, turn.number)]
+    return _until(turn.run, turn.number)
+
+
+def _until(run: Run, before: int) -> list[Turn]:
+    inherited = _until(run.parent, run.parent_turn + 1) if run.parent and run.parent_turn is not None else []
+    return [*inherited, *_standing(run, before)]
 
 
 def _standing(run: Run, before: int) -> list[Turn]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.adapters.base import AgentEvent
 from agents.adapters.shell import ShellAdapter
 from tasks.running.events import Batch
 from tasks.running.journal import Reader
+from tasks.running.prices import Prices
 from tasks.running.redact import Redactor
 
 
@@ -119,3 +123,91 @@ def test_long_output_is_stored_in_pieces() -> None:
     batch, _ = read.take(data)
     assert 6 <= len(batch.events) <= 10
     assert text_of([batch]) == [("stdout", ("x" * 1000 + "\n") * 100)]
+
+
+class Parrot(ShellAdapter):
+    """Says what each line of output says it should."""
+
+    def parse(self, line: str, state: dict[str, Any], *, stream: str = "stdout") -> Iterator[AgentEvent]:
+        said = json.loads(line)
+        state |= said.get("state", {})
+        if "kind" in said:
+            yield AgentEvent(said["kind"], said["data"])
+
+
+def hear(*said: dict[str, Any], size: int = 10**6, secrets: dict[str, str] | None = None, end: bool = True) -> list[Batch]:
+    """What a turn's output comes to, `size` bytes at a time."""
+    lines = [record(1, "turn", turn=1), record(2, "step", turn=1, step="agent", state="started")]
+    lines += [record(3 + n, "out", turn=1, step="agent", line=json.dumps(one)) for n, one in enumerate(said)]
+    lines += [record(99, "end", turn=1, step="agent", reason="exit", code=0, signal=None, seconds=1.0, has_patch=False)] if end else []
+    prices = Prices.of([("m-", Decimal(2), Decimal(1), Decimal(3), Decimal(10))])
+    whole, state, batches, offset = b"".join(lines), {}, [], 0
+    while offset < len(whole):
+        taking = Reader(7, 1, offset, state, Parrot(), Redactor(secrets or {}), {1: 11}, prices)
+        batch, _ = taking.take(whole[offset : offset + size])
+        size = size if batch.new_offset > offset else size * 2
+        offset, state = batch.new_offset, batch.parse_state
+        batches.append(batch)
+    return batches
+
+
+def chunk(text: str, which: str = "m1") -> dict[str, Any]:
+    return {"kind": "message", "data": {"id": which, "chunk": text}}
+
+
+def chunks(batches: list[Batch], which: str = "m1") -> str:
+    return "".join(data["chunk"] for batch in batches for _, _, data, _ in batch.events if data.get("id") == which and "chunk" in data)
+
+
+@given(st.integers(40, 400), st.lists(st.integers(0, 30), max_size=6))
+def test_a_secret_in_streamed_text_is_redacted_wherever_it_is_cut(size: int, cuts: list[int]) -> None:
+    text = "before hunter2hunter2 after hunter2hunter"
+    places = [0, *sorted(cuts), len(text)]
+    pieces = [chunk(text[a:b]) for a, b in itertools.pairwise(places)]
+    pieces.insert(1, {"kind": "log", "data": {"stream": "stderr", "text": "between"}})
+    batches = hear(*pieces, size=size, secrets={"S": "hunter2hunter2"})
+    assert chunks(batches) == "before ••• after hunter2hunter"
+
+
+def test_the_whole_text_takes_the_place_of_what_was_held_back() -> None:
+    batches = hear(chunk("see hunter2"), {"kind": "message", "data": {"id": "m1", "text": "see hunter2"}}, secrets={"S": "hunter2hunter2"})
+    assert chunks(batches) == "see "
+    assert batches[-1].events[-1][2] == {"id": "m1", "text": "see hunter2"}
+
+
+def test_chunks_of_two_messages_do_not_mix() -> None:
+    batches = hear(chunk("a hunter2"), chunk("hunter2 b", "m2"), secrets={"S": "hunter2hunter2"})
+    assert (chunks(batches), chunks(batches, "m2")) == ("a hunter2", "hunter2 b")
+
+
+def test_chunks_that_come_together_are_one_event() -> None:
+    batches = hear(*[chunk(f"{n} ") for n in range(50)])
+    events = [data for batch in batches for _, kind, data, _ in batch.events if kind == "message"]
+    assert [data["chunk"] for data in events] == ["".join(f"{n} " for n in range(50))]
+
+
+@pytest.mark.parametrize("size", [60, 10**6])
+def test_usage_and_answer_and_conversation_reach_the_turn(size: int) -> None:
+    batches = hear(
+        {"state": {"conversation": "c-7"}},
+        {"kind": "usage", "data": {"model": "m-1", "input_tokens": 1_000_000, "cached_tokens": 500_000, "output_tokens": 100_000}},
+        {"kind": "usage", "data": {"model": "other", "input_tokens": 5, "cost_usd": 0.25}},
+        {"state": {"answer": "Done."}},
+        size=size,
+    )
+    news = [batch.turns[11] for batch in batches if 11 in batch.turns]
+    assert [sum(column) for column in zip(*(turn.tokens for turn in news), strict=True)] == [1_000_005, 500_000, 100_000, 0]
+    assert sum(turn.cost_usd or 0 for turn in news) == Decimal("2.75")
+    assert {turn.conversation for turn in news} - {""} == {"c-7"}
+    assert {turn.answer for turn in news} - {""} == {"Done."}
+
+
+def test_a_model_without_a_price_costs_nobody_knows_what() -> None:
+    batches = hear({"kind": "usage", "data": {"model": "x", "input_tokens": 5}})
+    assert batches[-1].turns[11].cost_usd is None
+
+
+def test_what_is_cumulative_is_carried_into_the_next_turn() -> None:
+    reading = Reader(7, 1, 0, {"adapter": {"carried": {"input": 5}, "answer": "old"}}, ShellAdapter(), Redactor({}), {1: 11, 2: 12})
+    batch, _ = reading.take(record(1, "turn", turn=2))
+    assert batch.parse_state["adapter"] == {"carried": {"input": 5}}

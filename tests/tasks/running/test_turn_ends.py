@@ -1,0 +1,168 @@
+"""What becomes of a turn when it is over: plans wait, what was to change nothing has changed nothing, some errors are tried again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from agents.adapters.base import Adapter, AgentEvent, Ending, ErrorClass, Launch, ModelAccess, Outcome, ParseState, TurnRequest
+from agents.registry import ADAPTERS
+from sandboxes.base import FetchedPatch
+from tasks import services, turns
+from tasks.models import EndReason, Mode, Patch, Run, RunStatus, Turn, TurnKind, User
+from tasks.running import jobs, scheduler
+
+pytestmark = pytest.mark.django_db
+MakeRun = Callable[..., Run]
+
+
+class Oracle(Adapter):
+    name = "oracle"
+    label = "Oracle"
+    modes = ("code", "plan", "ask")
+
+    def launch(self, turn: TurnRequest, access: ModelAccess) -> Launch:
+        return Launch(argv=["oracle"])
+
+    def parse(self, line: str, state: ParseState, *, stream: str = "stdout") -> Iterator[AgentEvent]:
+        yield AgentEvent("log", {"stream": stream, "text": line})
+
+    def outcome(self, ending: Ending, state: ParseState) -> Outcome:
+        if ending.code:
+            return Outcome(False, ErrorClass(state.get("class", "crashed")), "The oracle is silent.")
+        return super().outcome(ending, state)
+
+
+@pytest.fixture(autouse=True)
+def _oracle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ADAPTERS, "oracle", Oracle())
+
+
+@pytest.fixture
+def end(make_run: MakeRun) -> Callable[..., Run]:
+    """A run whose only turn the journal says is over, finished."""
+
+    def make(*, code: int = 0, mode: str = Mode.CODE, reason: str = "exit", state: dict[str, Any] | None = None, **turn: Any) -> Run:
+        run = make_run(status=RunStatus.RUNNING, sandbox=True, agent="oracle", stage="collect")
+        run.sandboxes.update(parse_state={"turn": 1, "adapter": state or {}})
+        outcome = {"step": "agent", "reason": reason, "code": code, "signal": None, "has_patch": False, "error": None}
+        run.turns.update(status=RunStatus.RUNNING, mode=mode, outcome=outcome, generation=1, started_at=timezone.now(), **turn)
+        if turn.get("end_reason"):
+            Run.objects.filter(pk=run.pk).update(stop_requested_at=timezone.now())
+        jobs.finish_turn(run.pk, run.generation)
+        run.refresh_from_db()
+        return run
+
+    return make
+
+
+End = Callable[..., Run]
+
+
+def test_a_plan_waits_for_approval_and_goes_on_as_code(end: End, alice: User) -> None:
+    run = end(mode=Mode.PLAN, answer="1. Do it")
+    assert run.status == RunStatus.WAITING
+    assert run.turns.get().status == RunStatus.SUCCEEDED
+    turn = turns.approve_plan(run=run, by=alice, plan="1. Do it well")
+    run.refresh_from_db()
+    assert run.status == RunStatus.QUEUED
+    assert turn.mode == Mode.CODE
+    assert turn.prompt.endswith("1. Do it well")
+
+
+def test_a_plan_that_failed_does_not_wait(end: End) -> None:
+    assert end(mode=Mode.PLAN, code=1).status == RunStatus.FAILED
+
+
+def test_an_ask_is_over_and_can_go_on_as_code(end: End, alice: User) -> None:
+    run = end(mode=Mode.ASK, answer="It is blue.")
+    assert run.status == RunStatus.SUCCEEDED
+    assert services.send_follow_up(run=run, by=alice, prompt="And why?").mode == Mode.ASK
+    assert services.send_follow_up(run=run, by=alice, prompt="Paint it.", mode=Mode.CODE).mode == Mode.CODE
+
+
+PATCH = b"diff --git a/x b/x\nnew file mode 100644\nindex 0000000..e69de29\n--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+hello\n"
+
+
+def fetched(content: bytes) -> FetchedPatch:
+    return FetchedPatch(content, hashlib.sha256(content).hexdigest(), [])
+
+
+def test_changes_of_a_turn_that_was_to_make_none_are_named(make_run: MakeRun) -> None:
+    turn = make_run(status=RunStatus.RUNNING).turns.get()
+    assert jobs._disobeyed(turn, fetched(b"")) == ""
+    assert "(x)" in jobs._disobeyed(turn, fetched(PATCH))
+
+
+def test_what_an_earlier_turn_changed_is_no_disobedience(make_run: MakeRun) -> None:
+    run = make_run(status=RunStatus.RUNNING)
+    Patch.objects.create(run=run, turn=run.turns.get(), kind="final", content=PATCH, sha256="x")
+    later = Turn.objects.create(run=run, number=2, prompt="And?", mode=Mode.ASK)
+    assert jobs._disobeyed(later, fetched(PATCH)) == ""
+    assert "thrown away" in jobs._disobeyed(later, fetched(b""))
+
+
+@pytest.mark.parametrize("error_class", ["rate_limit", "overloaded"])
+def test_what_goes_away_by_waiting_is_tried_again_twice(end: End, error_class: str) -> None:
+    run = end(code=1, state={"class": error_class}, conversation="c-1")
+    again = run.turns.get(number=2)
+    assert (run.status, again.kind, again.retries, again.prompt) == (RunStatus.QUEUED, TurnKind.RETRY, 1, "Go on where you were cut off.")
+    assert run.not_before is not None
+    assert run.not_before > timezone.now()
+    assert run.turns.get(number=1).error_class == error_class
+    assert scheduler.dispatch() == 0
+    assert scheduler.places([run.pk])[run.pk].reason.startswith("Tries again in")
+    Run.objects.filter(pk=run.pk).update(not_before=timezone.now() - timedelta(seconds=1))
+    assert scheduler.dispatch() == 1
+    assert end(code=1, state={"class": error_class}, retries=2).status == RunStatus.FAILED
+
+
+def test_without_a_conversation_the_prompt_is_sent_again(end: End) -> None:
+    run = end(code=1, state={"class": "overloaded"})
+    assert run.turns.get(number=2).prompt == run.task.prompt
+
+
+@pytest.mark.parametrize("error_class", ["auth", "credit", "model", "context", "crashed"])
+def test_what_waiting_does_not_mend_is_not_tried_again(end: End, error_class: str) -> None:
+    run = end(code=1, state={"class": error_class})
+    assert (run.status, run.error_class, run.turns.count()) == (RunStatus.FAILED, error_class, 1)
+
+
+def test_an_agent_that_hung_after_its_result_has_finished(end: End) -> None:
+    assert end(code=None, reason="finished").status == RunStatus.SUCCEEDED
+
+
+def test_a_used_up_budget_says_so(end: End) -> None:
+    run = end(code=None, reason="stop", end_reason=EndReason.BUDGET, end_text="The budget of this run ($1.00) is used up.")
+    assert (run.status, run.error_class, run.error) == (RunStatus.FAILED, "credit", "The budget of this run ($1.00) is used up.")
+
+
+def test_a_turn_that_was_stopped_for_a_follow_up_lets_it_go_next(make_run: MakeRun, alice: User) -> None:
+    run = make_run(status=RunStatus.RUNNING, sandbox=True, agent="oracle")
+    dropped = services.send_follow_up(run=run, by=alice, prompt="First")
+    turn = services.send_follow_up(run=run, by=alice, prompt="At once")
+    assert turns.send_now(turn=turn, by=alice) == "interrupted"
+    outcome = {"step": "agent", "reason": "stop", "code": None, "signal": 15, "has_patch": False, "error": None}
+    run.turns.filter(number=1).update(outcome=outcome)
+    jobs.finish_turn(run.pk, run.generation)
+    run.refresh_from_db()
+    dropped.refresh_from_db()
+    assert (run.status, run.stop_requested_at, dropped.status) == (RunStatus.QUEUED, None, RunStatus.CANCELED)
+    assert run.turns.get(number=1).status == RunStatus.INTERRUPTED
+
+
+def test_stop_after_stop_and_send_stops_for_good(make_run: MakeRun, alice: User) -> None:
+    run = make_run(status=RunStatus.RUNNING, sandbox=True, agent="oracle")
+    assert turns.stop_and_send(run=run, by=alice, prompt="At once") == "interrupted"
+    assert services.cancel_run(run=run, by=alice)
+    outcome = {"step": "agent", "reason": "stop", "code": None, "signal": 15, "has_patch": False, "error": None}
+    run.turns.filter(number=1).update(outcome=outcome)
+    jobs.finish_turn(run.pk, run.generation)
+    run.refresh_from_db()
+    assert run.status == RunStatus.CANCELED
+    assert not run.turns.filter(status=RunStatus.QUEUED).exists()
