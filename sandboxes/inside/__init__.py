@@ -28,7 +28,7 @@ Journal: one JSON object a line, appended with a single write, UTF-8, never long
     {"n": 9, "t": …, "kind": "end", "turn": 1, "step": "agent", "reason": "exit", "code": 0, "signal": null,
                      "seconds": 1.4, "has_patch": true, "error": null}
 
-`reason` is one of exit, total, silence, stop, shutdown, memory, disk, output, error. `error` is a sentence when the
+`reason` is one of exit, finished, total, silence, stop, shutdown, memory, disk, output, error. `error` is a sentence when the
 supervisor itself could not do its work (a checkout or a patch that failed, a command that does not exist), then reason
 is "error". `code` is null when a signal (a number) ended the step, both are when none ran. The `end` record names the
 last step that ran and its code; its seconds are the turn's. `step` is null for a turn whose supervisor died: the next
@@ -40,7 +40,12 @@ than that as JSON (control characters do) is cut earlier.
 A turn whose output passes 256 MiB in all, as read or as written here, is ended with reason "output".
 A journal that cannot be written (a full disk) ends the step with an error; what is owed follows when it can be.
 
-A step may have `"stdin": true`: then it takes messages; otherwise its standard input is /dev/null.
+A step may have `"stdin": true`: then it takes messages, after the lines of its `"input"`; otherwise its standard input
+is /dev/null. With `"ends_on"` a line of its standard output may say that its work is done: a JSON object that has all
+members of one of these patterns (of objects in it again only those named), in a line that was not cut. Then its standard
+input is closed when all that it was promised is written, new messages are refused, and when it has not left after
+`"linger_s"` without output it is ended, with reason "finished", which counts as success. A line that matches one of
+`"goes_on"` takes that back, but for the input.
 When its leader has ended, everything else is killed, in whatever group or session, before the next step or the patch.
 
 Control: a unix stream socket. A message is a 4-byte big-endian length, that many bytes of JSON (an object, at most

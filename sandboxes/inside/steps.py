@@ -13,11 +13,12 @@ from .loop import READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import Optional
 
     from .journal import Journal
     from .loop import Loop, Timer
+    from .signs import Signs
 
 OUTPUT_MAX = 256 * 1024 * 1024  # bytes of one turn's output, as read or as written into the journal, whichever is more
 _CHUNK = 65536
@@ -25,7 +26,7 @@ _LITTLE = 4096
 _GATHER_S = 0.25
 _DRAIN_S = 0.2  # for what still writes when the leader has gone, like the `tee` of a process substitution
 _REST_MAX = 4 * 1024 * 1024  # read from a stream after that: more than a pipe can hold
-_INPUT_MAX = 1024 * 1024
+_INPUT_MAX = 1024 * 1024  # of messages that wait to be read
 _UNKILLED = "Some processes of the step could not be killed; what they still write is not in the patch."
 
 
@@ -39,7 +40,7 @@ class Outcome:
 
     @property
     def is_success(self) -> bool:
-        return self.reason == "exit" and self.code == 0
+        return self.reason == "finished" or (self.reason == "exit" and self.code == 0)
 
 
 class Output:
@@ -98,8 +99,10 @@ class _Stream:
 class Step:
     """Starts `main` in a forked child that leads its own session; `ended` becomes its Outcome.
 
-    `clean_up` kills everything the step left behind and says whether it could. The step's first cause of ending counts:
-    `end` is a no-op when it is already ending.
+    With `has_input` its standard input stays open, `lines` first in it. `signs` tell that its work is done: its input is
+    closed once all is written, and it is ended as `finished` when it stays on and is quiet. `clean_up` kills everything
+    the step left behind and says whether it could. The step's first cause of ending counts: `end` is a no-op when it is
+    already ending.
     """
 
     def __init__(
@@ -114,21 +117,28 @@ class Step:
         silence_s: Optional[float] = None,
         grace_s: float = 2.0,
         has_input: bool = False,
+        lines: Sequence[str] = (),
+        signs: Optional[Signs] = None,
     ) -> None:
         self.name = name
         self._loop, self._output, self._clean_up, self._grace_s = loop, output, clean_up, grace_s
         self._reason: Optional[str] = None
         self._error: Optional[str] = None
-        self._silence_s = silence_s
+        self._silence_s, self._signs = silence_s, signs
+        self._is_done = False  # it has said so
+        self._has_input = self._takes_messages = has_input
         self._timers: list[Timer] = []
+        self._quiet: Optional[Timer] = None
         self._started = self._heard = time.monotonic()
         self._input: Optional[int] = None
-        self._to_send = bytearray()
+        self._to_send = bytearray(b"".join(_as_line(line) for line in lines))
+        self._to_send_max = len(self._to_send) + _INPUT_MAX
         output.journal.append("step", turn=output.turn, step=name, state="started")
         self._spawn(main, has_input)
-        self._timers.append(loop.later(total_s, lambda: self.end("total")))
-        if silence_s is not None:
-            self._timers.append(loop.later(silence_s, self._check_silence))
+        if self._input is not None and self._to_send:
+            loop.watch(self._input, WRITE, self._send)
+        self._timers.append(loop.later(total_s, lambda: self.end("finished" if self._is_done else "total")))
+        self._check_quiet()
 
     def end(self, reason: str, error: Optional[str] = None) -> None:
         """TERM to the whole group, KILL after the grace."""
@@ -148,10 +158,12 @@ class Step:
 
     def send(self, text: str) -> Optional[str]:
         """One line to the step's standard input; a sentence when that is not possible."""
-        data = text.encode("utf-8", "replace") + b"\n"
+        data = _as_line(text)
+        if self._has_input and not self._takes_messages:
+            return "The running step has said that its work is done, and takes no more messages."
         if self._input is None:
             return "The running step does not take messages."
-        if len(self._to_send) + len(data) > _INPUT_MAX:
+        if len(self._to_send) + len(data) > self._to_send_max:
             return "The running step does not read its messages."
         self._to_send += data
         self._loop.watch(self._input, WRITE, self._send)
@@ -208,6 +220,8 @@ class Step:
             return 0
         self._heard = time.monotonic()
         self._output.write(self.name, stream.kind, lines, size)
+        if self._signs is not None and stream.kind == "out":
+            self._heed(self._signs.read(lines))
         if not stream.is_open:
             self._loop.unwatch(stream.fd, READ)
             if not any(each.is_open for each in self._streams):
@@ -230,6 +244,8 @@ class Step:
             return
         if not self._to_send:
             self._loop.unwatch(self._input, WRITE)
+            if not self._takes_messages:
+                self._close_input()
 
     def _close_input(self) -> None:
         if self._input is not None:
@@ -237,14 +253,30 @@ class Step:
             os.close(self._input)
             self._input = None
 
-    def _check_silence(self) -> None:
-        if self._silence_s is None or self.is_over:
+    def _heed(self, is_done: Optional[bool]) -> None:
+        """What a sign says, if there was one. Messages that it has been promised still reach it, new ones are refused: it
+        may leave at any moment, also when it goes on after all."""
+        if is_done is None:
             return
-        left = self._heard + self._silence_s - time.monotonic()
+        self._is_done = is_done
+        if is_done:
+            self._takes_messages = False
+            if not self._to_send:
+                self._close_input()
+        self._check_quiet()
+
+    def _check_quiet(self) -> None:
+        """End it when it has been quiet for too long; else look again when that could be."""
+        if self._quiet is not None:
+            self._quiet.cancel()
+        reason, most = ("finished", self._signs.linger_s) if self._is_done and self._signs is not None else ("silence", self._silence_s)
+        if most is None or self.is_over:
+            return
+        left = self._heard + most - time.monotonic()
         if left <= 0:
-            self.end("silence")
+            self.end(reason)
         else:
-            self._timers.append(self._loop.later(left, self._check_silence))
+            self._quiet = self._loop.later(left, self._check_quiet)
 
     def _signal(self, signum: int) -> None:
         if not self.is_over:
@@ -252,8 +284,9 @@ class Step:
 
     async def _finish(self) -> Outcome:
         status = await self._left
-        for timer in self._timers:
-            timer.cancel()
+        for timer in (*self._timers, self._quiet):
+            if timer is not None:
+                timer.cancel()
         seconds = time.monotonic() - self._started
         self._close_input()
         for stream in self._streams:
@@ -289,3 +322,7 @@ class Step:
             code=code, signal=signum, seconds=outcome.seconds,
         )  # fmt: skip
         return outcome
+
+
+def _as_line(text: str) -> bytes:
+    return text.encode("utf-8", "replace") + b"\n"

@@ -8,6 +8,7 @@ import time
 
 from . import processes
 from .patches import PatchError
+from .signs import Signs
 from .steps import Outcome, Output, Step
 from .transfer import RequestError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CHECKOUT = "checkout"
 _FINAL_S = 900.0
 _CHECKPOINT_S = 300.0
+_LINGER_S = 15.0
 _CHECKPOINT_SHARE = 10  # making checkpoints may take a tenth of the time
 
 
@@ -123,18 +125,17 @@ class Turn:
                 step["name"],
                 lambda: processes.become(step["argv"], env, step["cwd"], self._house.limits, step["files"]),
                 step["total_s"],
-                step["silence_s"],
-                step.get("stdin", False),
+                silence_s=step["silence_s"],
+                has_input=step["stdin"],
+                lines=step["input"],
+                signs=Signs(step["ends_on"], step["goes_on"], step["linger_s"]) if step["ends_on"] else None,
             )
         finally:
             self._tick.cancel()
 
-    async def _ended(
-        self, name: str, main: Callable[[], object], total_s: float, silence_s: Optional[float] = None, has_input: bool = False
-    ) -> Outcome:
+    async def _ended(self, name: str, main: Callable[[], object], total_s: float, **more: Any) -> Outcome:
         self.step = Step(
-            self._loop, self._output, name, main, self._house.clear,
-            total_s=total_s, silence_s=silence_s, grace_s=self._spec["term_grace_s"], has_input=has_input,
+            self._loop, self._output, name, main, self._house.clear, total_s=total_s, grace_s=self._spec["term_grace_s"], **more
         )  # fmt: skip
         if name != CHECKOUT:
             self._house.watchdog.guard(self.step)
@@ -197,7 +198,27 @@ def checked(spec: object) -> Mapping[str, Any]:
         silence_s = step.setdefault("silence_s", None)
         if silence_s is not None and not isinstance(silence_s, (int, float)):
             raise RequestError("bad", f"The step {step['name']!r} has a silence clock that is not a number.")
+        _check_talk(step)
     return turn
+
+
+def _check_talk(step: dict[str, Any]) -> None:
+    """What goes into a step, and which of its lines say that it is done."""
+    for name, default in (("stdin", False), ("input", []), ("ends_on", []), ("goes_on", []), ("linger_s", _LINGER_S)):
+        step.setdefault(name, default)
+    lines, who = step["input"], f"The step {step['name']!r}"
+    if not isinstance(step["stdin"], bool):
+        raise RequestError("bad", f"{who} does not say properly whether it has a standard input.")
+    if not isinstance(lines, list) or not all(isinstance(line, str) and "\n" not in line for line in lines):
+        raise RequestError("bad", f"{who} has input that is not lines of text.")
+    if lines and not step["stdin"]:
+        raise RequestError("bad", f"{who} has input but no standard input.")
+    for patterns in (step["ends_on"], step["goes_on"]):
+        if not isinstance(patterns, list) or not all(isinstance(pattern, dict) and pattern for pattern in patterns):
+            raise RequestError("bad", f"{who} has a sign of its end that is not an object with members.")
+    linger_s = step["linger_s"]
+    if not isinstance(linger_s, (int, float)) or isinstance(linger_s, bool) or not linger_s > 0:
+        raise RequestError("bad", f"{who} does not say properly how long it may linger.")
 
 
 def is_command(argv: object) -> bool:
