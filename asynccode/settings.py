@@ -179,6 +179,16 @@ SANDBOX_DISK_MB = env.number("SANDBOX_DISK_MB", 20480, least=64)
 SANDBOX_RETENTION_H = env.number("SANDBOX_RETENTION_H", 168, least=1)  # a paused sandbox is kept this long for follow-ups
 SANDBOX_CPU_WEIGHT = env.number("SANDBOX_CPU_WEIGHT", 100, least=1)
 
+# --- models -----------------------------------------------------------------------------------------------------
+# The site's keys, for those who have none of their own. A key and where it is good are one: each goes to no other's address.
+ANTHROPIC_API_KEY = env.text("ANTHROPIC_API_KEY")
+CLAUDE_CODE_OAUTH_TOKEN = env.text("CLAUDE_CODE_OAUTH_TOKEN")
+ANTHROPIC_BASE_URL = env.text("ANTHROPIC_BASE_URL")
+OPENAI_API_KEY = env.text("CODEX_API_KEY") or env.text("OPENAI_API_KEY")
+OPENAI_BASE_URL = env.text("OPENAI_BASE_URL")
+GEMINI_API_KEY = env.text("GEMINI_API_KEY")
+GOOGLE_GEMINI_BASE_URL = env.text("GOOGLE_GEMINI_BASE_URL")
+
 # --- repositories -----------------------------------------------------------------------------------------------
 LOCAL_REPO_ROOTS = [Path(p).expanduser() for p in env.names("LOCAL_REPO_ROOTS", ":")] or ([Path.home()] if IS_DATABASE_EMBEDDED else [])
 ALLOW_PRIVATE_HOSTS = frozenset(env.names("ALLOW_PRIVATE_HOSTS"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from django.conf import settings
 
 from agents import registry
-from agents.adapters.base import McpServer, ModelAccess, TurnRequest
+from agents.adapters.base import McpServer, TurnRequest
 from sandboxes.base import Checkout, Step, TurnSpec
 from tasks.models import AgentSetting, Mode, Phase, RepoMcpServer, Run, Sandbox, Turn
-from tasks.running import attachments, transcripts
+from tasks.running import attachments, model_access, transcripts
 
 SETUP_SCRIPT = "/home/agent/.asynccode/setup.sh"
 RESTORED_PATCH = "/run/asynccode/restore.patch"
@@ -55,7 +55,7 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
                 total_s=settings.SETUP_TIMEOUT_S,
             )
         )
-    launch = adapter.launch(request, ModelAccess())
+    launch = adapter.launch(request, model_access.access(run, turn))
     steps.append(
         Step(
             name="agent",

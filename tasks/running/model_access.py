@@ -1,0 +1,240 @@
+"""Who may ask a model, with whose key, and how much of the budgets is left. The broker (`agents/broker.py`) asks here.
+
+A token is made from the turn's number and SECRET_KEY and stands nowhere: whether it is good is a question of rows, so it
+ends with its turn, and a gateway that is started anew knows it too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+from agents import registry
+from agents.adapters.base import ModelAccess, Provider
+from agents.grants import Call, Grant, Key, Refusal
+from tasks.errors import AppError
+from tasks.models import BudgetScope, Credential, CredentialKind, EndReason, ModelCall, Price, Run, RunStatus, Sandbox, Turn, User
+from tasks.models.credential import PROVIDERS
+from tasks.running import backends, nudge
+from tasks.running.prices import Prices
+
+__all__ = ["Call", "Grant", "Key", "Refusal", "access", "key_for", "open", "providers_with_key", "record", "token"]
+
+INSIDE = "http://127.0.0.1:3128"  # the way to the gateway, as a sandbox sees it
+LABELS = {str(provider): label for provider, label in PROVIDERS}
+
+_TOKEN = re.compile(r"act-([0-9]{1,18})-([0-9]{1,9})-[0-9a-f]{64}")
+_SOCKET = re.compile(r"([0-9a-f]+):([0-9]{1,18}):([0-9]{1,9})")
+
+
+# Keys ------------------------------------------------------------------------------------------------------------
+
+
+def key_for(user: User, provider: str) -> Key | None:
+    """The user's own key, else the site's, else the environment's."""
+    rows = Credential.objects.filter(Q(owner=user) | Q(owner=None), provider=provider)
+    row = min(rows, key=lambda row: row.owner_id is None, default=None)
+    if row is None:
+        return _environment(provider)
+    is_subscription = row.kind == CredentialKind.SUBSCRIPTION
+    return Key(row.provider, row.secret, row.base_url, is_subscription, "you" if row.owner_id else "site")
+
+
+def providers_with_key(user: User) -> set[Provider]:
+    """Whose models this user's agents can ask; one query."""
+    stored = Credential.objects.filter(Q(owner=user) | Q(owner=None)).values_list("provider", flat=True)
+    return {Provider(name) for name in stored} | {provider for provider in Provider if _environment(provider)}
+
+
+def _environment(provider: str) -> Key | None:
+    match provider:
+        case Provider.ANTHROPIC if settings.ANTHROPIC_API_KEY:
+            return Key(provider, settings.ANTHROPIC_API_KEY, settings.ANTHROPIC_BASE_URL, source="environment")
+        case Provider.ANTHROPIC if settings.CLAUDE_CODE_OAUTH_TOKEN:
+            return Key(provider, settings.CLAUDE_CODE_OAUTH_TOKEN, settings.ANTHROPIC_BASE_URL, is_subscription=True, source="environment")
+        case Provider.OPENAI if settings.OPENAI_API_KEY:
+            return Key(provider, settings.OPENAI_API_KEY, settings.OPENAI_BASE_URL, source="environment")
+        case Provider.GEMINI if settings.GEMINI_API_KEY:
+            return Key(provider, settings.GEMINI_API_KEY, settings.GOOGLE_GEMINI_BASE_URL, source="environment")
+    return None
+
+
+# Tokens ----------------------------------------------------------------------------------------------------------
+
+
+def token(turn: Turn, generation: int) -> str:
+    """What an agent shows instead of a key: good for this turn, in this generation of its sandbox, while it is at work."""
+    return _token(turn.pk, generation)
+
+
+def _token(turn_id: int, generation: int) -> str:
+    subject = f"{turn_id}-{generation}"
+    return f"act-{subject}-{salted_hmac('asynccode.model_access', subject, algorithm='sha256').hexdigest()}"
+
+
+def access(run: Run, turn: Turn) -> ModelAccess:
+    """What the agent's adapter gets; empty for one without a model. AppError when it needs a key and there is none."""
+    adapter = registry.adapter(run.agent)
+    provider = adapter.provider(run.model)
+    if provider is None:
+        return ModelAccess()
+    key = key_for(run.task.owner, provider)
+    if key is None:
+        raise AppError(_needs_key(adapter.label, provider))
+    return ModelAccess(provider, f"{INSIDE}/{provider}", token(turn, run.generation), key.is_subscription)
+
+
+def _needs_key(label: str, provider: str) -> str:
+    return f"{label} needs a key of {LABELS[provider]}. Add one under Settings → Keys."
+
+
+# Requests --------------------------------------------------------------------------------------------------------
+
+
+def open(key: str, token: str, provider: str) -> Grant | Refusal:
+    """Whether the sandbox with this key, showing this token, may ask this provider's API now; with whose key."""
+    turn = _turn_of(key, token)
+    if turn is None:
+        return _refuse(401, "This token is not one of this sandbox.")
+    run = turn.run
+    if turn.status != RunStatus.RUNNING or turn.outcome is not None or run.status != RunStatus.RUNNING:
+        return _refuse(403, "This turn is over.")
+    if run.stop_requested_at is not None:
+        return _refuse(403, turn.end_text or "This run is being stopped.")
+    adapter = registry.adapter(run.agent)
+    if provider != adapter.provider(run.model):
+        return _refuse(403, f"The model of this run is not one of {LABELS[provider]}.")
+    found = key_for(run.task.owner, provider)
+    if found is None:
+        return _refuse(401, _needs_key(adapter.label, provider))
+    grant = Grant(turn.pk, run.pk, run.task.owner_id, found)
+    if used_up := _used_up(grant):
+        _end_for_budget(grant, used_up)
+        return _refuse(403, f"{used_up} An operator can raise it.")
+    return grant
+
+
+def _turn_of(key: str, token: str) -> Turn | None:
+    """The turn that the token names, if it is good and comes from the turn's own sandbox."""
+    shown, socket = _TOKEN.fullmatch(token), _SOCKET.fullmatch(key)
+    if shown is None or socket is None or socket[1] != backends.installation() or shown[2] != socket[3]:
+        return None
+    turn_id, run_id, generation = int(shown[1]), int(socket[2]), int(socket[3])
+    if not constant_time_compare(token, _token(turn_id, generation)):
+        return None
+    return Turn.objects.select_related("run__task__owner").filter(pk=turn_id, run=run_id, run__generation=generation).first()
+
+
+def _refuse(status: int, sentence: str) -> Refusal:
+    return Refusal(status, f"asynccode: {sentence}")
+
+
+def record(grant: Grant, call: Call) -> None:
+    """Store what a request took, and end the turn if a budget is used up by it."""
+    prices = Prices.of(Price.objects.values_list("model", "input_usd", "cached_usd", "cache_write_usd", "output_usd"))
+    tokens = {
+        "input": call.input_tokens,
+        "cached": call.cached_tokens,
+        "written": call.cache_write_tokens,
+        "output": call.output_tokens,
+    }
+    cost = prices.cost(call.model, **tokens)
+    if not Turn.objects.filter(pk=grant.turn_id).exists():
+        return  # the run was deleted meanwhile
+    ModelCall.objects.create(
+        user_id=grant.user_id,
+        run_id=grant.run_id,
+        turn_id=grant.turn_id,
+        provider=grant.key.provider,
+        model=(call.model or call.asked)[:120],
+        status=call.status,
+        is_whole=call.is_whole,
+        input_tokens=call.input_tokens,
+        cached_tokens=call.cached_tokens,
+        cache_write_tokens=call.cache_write_tokens,
+        output_tokens=call.output_tokens,
+        reasoning_tokens=call.reasoning_tokens,
+        cost_usd=prices.cost(call.asked, **tokens) if cost is None else cost,
+        seconds=call.seconds,
+    )
+    if used_up := _used_up(grant):
+        _end_for_budget(grant, used_up)
+
+
+# Budgets ---------------------------------------------------------------------------------------------------------
+
+# What counts for a run, and what was spent of it. A sum is made only where there is a budget for it.
+_SPENT = """
+SELECT b.scope, b.usd, (CASE b.scope
+    WHEN 'run' THEN (SELECT sum(cost_usd) FROM tasks_modelcall WHERE run_id = %(run)s)
+    WHEN 'user' THEN (SELECT sum(cost_usd) FROM tasks_modelcall WHERE user_id = %(user)s AND at >= %(month)s)
+    ELSE (SELECT sum(cost_usd) FROM tasks_modelcall WHERE at >= %(month)s) END)
+FROM tasks_budget b
+WHERE b.user_id = %(user)s OR (b.user_id IS NULL AND NOT (
+    b.scope = 'user' AND EXISTS (SELECT 1 FROM tasks_budget own WHERE own.user_id = %(user)s)))
+ORDER BY array_position(ARRAY['run', 'user', 'site'], b.scope::text)
+"""
+_WHOSE = {
+    BudgetScope.RUN: "The budget of this run (${usd}) is used up.",
+    BudgetScope.USER: "Your budget of this month (${usd}) is used up.",
+    BudgetScope.SITE: "Everybody's budget of this month (${usd}) is used up.",
+}
+
+
+@dataclass(frozen=True)
+class Spent:
+    """How much of a budget is gone, in USD."""
+
+    scope: BudgetScope
+    budget_usd: Decimal
+    spent_usd: Decimal
+
+    @property
+    def is_used_up(self) -> bool:
+        return self.spent_usd >= self.budget_usd
+
+    def __str__(self) -> str:
+        return _WHOSE[self.scope].format(usd=f"{self.budget_usd:.2f}")
+
+
+def spent(user_id: int, run_id: int | None = None) -> Iterator[Spent]:
+    """The budgets that count for this user and run, from the narrowest to the widest; one query."""
+    month = month_began(timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute(_SPENT, {"run": run_id, "user": user_id, "month": month})
+        rows = cursor.fetchall()
+    for scope, budget, total in rows:
+        yield Spent(BudgetScope(scope), budget, total or Decimal(0))
+
+
+def month_began(moment: datetime) -> datetime:
+    """When the month of UTC of this moment began."""
+    return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _used_up(grant: Grant) -> str:
+    """The first budget that is used up, as a sentence; "" if there is something left of each."""
+    return next((str(budget) for budget in spent(grant.user_id, grant.run_id) if budget.is_used_up), "")
+
+
+def _end_for_budget(grant: Grant, reason: str) -> None:
+    """Have the turn stopped, and say why; nothing if it is being stopped already. Its follower stops the agent."""
+    with transaction.atomic():
+        run = Run.objects.filter(pk=grant.run_id, status=RunStatus.RUNNING, stop_requested_at=None)
+        if not Turn.objects.filter(pk=grant.turn_id, status=RunStatus.RUNNING).exists() or not run.update(stop_requested_at=Now()):
+            return
+        Turn.objects.filter(pk=grant.turn_id).update(end_reason=EndReason.BUDGET, end_text=reason)
+        nudge.tell([nudge.run_group(grant.run_id), nudge.user_group(grant.user_id)])
+        newest = Sandbox.objects.filter(run=grant.run_id).order_by("-generation").values_list("host", "generation").first()
+        if newest and not newest[0]:
+            nudge.enqueue(settings.QUEUE_RUNS, "deliver_stop", grant.run_id, newest[1])
