@@ -1,0 +1,27 @@
+"""Write all stored secrets under the first of ENCRYPTION_KEYS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from tasks import credentials
+from tasks.management.base import AppCommand
+
+
+class Command(AppCommand):
+    help = "Write all stored secrets under the first of ENCRYPTION_KEYS, so that the others can be removed from it."
+
+    def handle(self, **options: Any) -> None:
+        written = 0
+        unreadable: list[str] = []
+        for batch in credentials.rotate_keys():
+            written += batch.written
+            unreadable += batch.unreadable
+        self.stdout.write(f"{written} secret{' is' if written == 1 else 's are'} written anew, under the first of ENCRYPTION_KEYS.")
+        if unreadable:
+            raise CommandError(
+                f"No key of ENCRYPTION_KEYS can read: {', '.join(unreadable)}. They are left as they are. "
+                "Add the key that they were written with at the end of ENCRYPTION_KEYS and run this again, or set them anew."
+            )
