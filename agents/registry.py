@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from agents.adapters.base import Adapter
+from agents.adapters.claude import ClaudeAdapter
+from agents.adapters.codex import CodexAdapter
+from agents.adapters.gemini import GeminiAdapter
 from agents.adapters.shell import ShellAdapter
 
-ADAPTERS: dict[str, Adapter] = {adapter.name: adapter for adapter in (ShellAdapter(),)}
+ADAPTERS: dict[str, Adapter] = {
+    adapter.name: adapter
+    for adapter in (
+        ClaudeAdapter(),
+        CodexAdapter(),
+        GeminiAdapter(),
+        ShellAdapter(),
+    )
+}
 
 
 def adapter(name: str) -> Adapter:
