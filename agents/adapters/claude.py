@@ -15,6 +15,7 @@ from agents.adapters import errors
 from agents.adapters.base import AgentEvent, ErrorClass, Launch, Model, ModelAccess, ParseState, Provider, TurnRequest
 from agents.adapters.native import (
     FILES,
+    OPEN_MAX,
     NativeAdapter,
     count,
     items,
@@ -28,13 +29,13 @@ from agents.adapters.native import (
     storable,
     text,
     title,
+    todo,
     unknown,
     usage,
 )
 from agents.packages import PACKAGES
 
 MCP_FILE = f"{FILES}/claude-mcp.json"
-OPEN_MAX = 100  # of what is remembered of messages, and of agents, at once
 WRITING_TOOLS = ("Edit", "MultiEdit", "Write", "NotebookEdit")
 
 # What is of no interest to a reader, or told by another message as well.
@@ -201,8 +202,10 @@ class ClaudeAdapter(NativeAdapter):
         inputs = mapping(given)
         if name == "TodoWrite":
             if not whose:
-                yield AgentEvent("plan", {"entries": [_todo(entry) for entry in mappings(inputs.get("todos"))]})
-            state["hidden"] = [*state.get("hidden", [])[-OPEN_MAX:], storable(call)]
+                yield AgentEvent(
+                    "plan", {"entries": [todo(each.get("content"), each.get("status")) for each in mappings(inputs.get("todos"))]}
+                )
+            self.hides(call, state)
             return
         kind, verb, member = TOOLS.get(name, ("other", name.removeprefix("mcp__").replace("__", ": "), ""))
         shown = title(verb, inputs.get(member)) or name or "Tool"
@@ -220,7 +223,7 @@ class ClaudeAdapter(NativeAdapter):
             content = [{"type": "text", "text": content}]
         for block in mappings(content):
             if block.get("type") == "tool_result":
-                if storable(text(block.get("tool_use_id"))) not in state.get("hidden", []):
+                if not self.is_hidden(text(block.get("tool_use_id")), state):
                     yield _tool_result(block, said.get("tool_use_result"))
             elif block.get("type") == "text" and not said.get("isReplay") and not said.get("parent_tool_use_id"):
                 yield log(text(block.get("text")))
@@ -271,11 +274,6 @@ def _unwritten(being_written: dict[str, Any] | None, whose: str) -> Iterator[Age
     """Blocks that broke off are written anew under another id: what came of them is taken back."""
     for index, kind in (being_written or {"blocks": {}})["blocks"].items():
         yield AgentEvent(_kind(kind, whose), {"id": f"{being_written and being_written['id']}/{index}", "text": ""})
-
-
-def _todo(entry: dict[str, Any]) -> dict[str, str]:
-    status = text(entry.get("status"))
-    return {"content": text(entry.get("content")), "status": status if status in ("in_progress", "completed") else "pending"}
 
 
 def _tool_result(block: dict[str, Any], told: Any) -> AgentEvent:

@@ -15,8 +15,8 @@ from typing import Any
 from agents.adapters import errors
 from agents.adapters.base import AgentEvent, ErrorClass, Launch, McpServer, Model, ModelAccess, ParseState, Provider, TurnRequest
 from agents.adapters.native import (
-    FILES,
     HOME,
+    OPEN_MAX,
     NativeAdapter,
     count,
     locations,
@@ -27,12 +27,14 @@ from agents.adapters.native import (
     storable,
     text,
     title,
+    todo,
     unknown,
     usage,
 )
 from agents.packages import PACKAGES
 
-PROMPT_FILE = f"{FILES}/codex-prompt.txt"
+CODEX_HOME = f"{HOME}/.codex"
+PROMPT_FILE = f"{CODEX_HOME}/asynccode-prompt.txt"  # there, as the folder must exist
 KEY = "ASYNCCODE_MODEL_TOKEN"
 WITH_PROMPT = f'exec "$@" < {PROMPT_FILE}'
 
@@ -84,7 +86,7 @@ class CodexAdapter(NativeAdapter):
         argv += [*turn.options.get("extra_args", []), *([turn.resume] if turn.resume else []), "-"]
         return Launch(
             argv=["/bin/sh", "-c", WITH_PROMPT, "codex", *argv],
-            env={"CODEX_HOME": f"{HOME}/.codex", KEY: access.token},
+            env={"CODEX_HOME": CODEX_HOME, KEY: access.token},
             files={PROMPT_FILE: turn.text},
             ends_on=[{"type": "turn.completed"}, {"type": "turn.failed"}],
         )
@@ -141,7 +143,7 @@ class CodexAdapter(NativeAdapter):
         known = state.setdefault("calls", [])
         if storable(call) not in known:
             known.append(storable(call))
-            del known[:-100]
+            del known[:-OPEN_MAX]
             yield AgentEvent("tool_call", {"id": call} | _call(item, kind))
         if is_over:
             yield AgentEvent("tool_result", {"id": call} | _result(item, kind))
@@ -180,13 +182,10 @@ def _mcp(server: McpServer) -> dict[str, Any]:
 
 
 def _entries(item: dict[str, Any]) -> list[dict[str, str]]:
-    entries = []
-    for entry in mappings(item.get("items")) or mappings(item.get("plan")):
-        status = text(entry.get("status"))
-        if status not in ("pending", "in_progress", "completed"):
-            status = "completed" if entry.get("completed") is True else "pending"
-        entries.append({"content": text(entry.get("text")) or text(entry.get("step")), "status": status})
-    return entries
+    return [
+        todo(each.get("text") or each.get("step"), "completed" if each.get("completed") is True else each.get("status"))
+        for each in mappings(item.get("items")) or mappings(item.get("plan"))
+    ]
 
 
 def _call(item: dict[str, Any], kind: str) -> dict[str, Any]:

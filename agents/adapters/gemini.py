@@ -20,11 +20,13 @@ from agents.adapters.native import (
     locations,
     log,
     mapping,
+    mappings,
     mcp_json,
     number,
     storable,
     text,
     title,
+    todo,
     unknown,
     usage,
 )
@@ -85,7 +87,7 @@ class GeminiAdapter(NativeAdapter):
     def _settings(self, turn: TurnRequest) -> dict[str, Any]:
         settings: dict[str, Any] = {
             "security": {"auth": {"selectedType": "gemini-api-key"}},
-            "general": {"disableAutoUpdate": True, "disableUpdateNag": True, "enableAutoUpdate": False},
+            "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
             "privacy": {"usageStatisticsEnabled": False},
             "telemetry": {"enabled": False},
         }
@@ -110,9 +112,10 @@ class GeminiAdapter(NativeAdapter):
             case "message" if said.get("role") == "user":
                 pass
             case "tool_use":
-                yield self._tool_use(said)
+                yield self._tool_use(said, state)
             case "tool_result":
-                yield _tool_result(said)
+                if not self.is_hidden(text(said.get("tool_id")), state):
+                    yield _tool_result(said)
             case "error":
                 state["stderr"] = storable(text(said.get("message"))[: errors.SAID_MAX])
                 yield log(f"{text(said.get('severity'))}: {text(said.get('message'))}")
@@ -140,8 +143,12 @@ class GeminiAdapter(NativeAdapter):
             self.answers(words, state)
             yield AgentEvent("message", {"id": f"message-{state['messages']}", "text": words})
 
-    def _tool_use(self, said: dict[str, Any]) -> AgentEvent:
+    def _tool_use(self, said: dict[str, Any], state: ParseState) -> AgentEvent:
         name, inputs = text(said.get("tool_name")), mapping(said.get("parameters"))
+        if name == "write_todos":
+            self.hides(text(said.get("tool_id")), state)
+            entries = mappings(inputs.get("todos"))
+            return AgentEvent("plan", {"entries": [todo(each.get("description"), each.get("status")) for each in entries]})
         kind, verb, member = TOOLS.get(name, ("other", name.replace("__", ": "), ""))
         shown = title(verb, inputs.get(member)) or name or "Tool"
         data = {"id": text(said.get("tool_id")), "title": shown, "tool": kind, "input": said.get("parameters")}
@@ -162,9 +169,8 @@ class GeminiAdapter(NativeAdapter):
 
 
 def _plain(prompt: str) -> str:
-    """A prompt that the program takes as it is: it would run one that begins with "/" as a command of its own, and replace @path by
-    what is in that file, or give up when there is none."""
-    return ("\n" if prompt.lstrip().startswith(("/", "?")) else "") + prompt.replace("@", "\\@")
+    """A prompt that the program takes as it is: one that begins with "/" it would run as a command of its own."""
+    return f"\n{prompt}" if prompt.startswith("/") else prompt
 
 
 def _tool_result(said: dict[str, Any]) -> AgentEvent:

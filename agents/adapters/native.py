@@ -17,6 +17,7 @@ HOME = "/home/agent"  # as the sandbox has it
 FILES = f"{HOME}/.asynccode"  # where files of ours lie in a sandbox
 WORKSPACE = "/workspace/"
 
+OPEN_MAX = 100  # of what a parser remembers of messages, agents or tool calls at once
 TITLE_MAX = 120
 DEPTH_MAX = 60  # of JSON; what is nested deeper comes from no agent
 COUNT_MAX = 10**12
@@ -41,6 +42,13 @@ class NativeAdapter(Adapter):
     def answers(self, text: str, state: ParseState) -> None:
         if text.strip():
             state["answer"] = storable(text)
+
+    def hides(self, call: str, state: ParseState) -> None:
+        """A tool call that is shown as something else, so its result is not shown either."""
+        state["hidden"] = [*state.get("hidden", [])[-OPEN_MAX:], storable(call)]
+
+    def is_hidden(self, call: str, state: ParseState) -> bool:
+        return storable(call) in state.get("hidden", [])
 
     def converses(self, conversation: str, state: ParseState) -> None:
         if conversation:
@@ -108,6 +116,12 @@ def number(value: Any) -> int | None:
 
 def money(value: Any) -> float | None:
     return float(min(value, 10**6)) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+
+
+def todo(content: Any, status: Any) -> dict[str, str]:
+    """An entry of a plan."""
+    known = ("pending", "in_progress", "completed")
+    return {"content": text(content), "status": status if isinstance(status, str) and status in known else "pending"}
 
 
 def storable(value: str) -> str:
