@@ -18,9 +18,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
+from sandboxes.connections import Caller, Client
 from sandboxes.egress import Attempt, PrivateHosts, Record
 from sandboxes.http1 import MAX_HEAD
-from sandboxes.proxy import Bounds, Caller, Client, Connect, Proxy, Resolve, answer
+from sandboxes.proxy import Bounds, Connect, Proxy, Resolve, answer
+from sandboxes.service import Service
 
 __all__ = ["Attempt", "Bounds", "Gateway"]
 
@@ -103,7 +105,7 @@ class Gateway:
     `on_attempt` is called for a refused attempt at once and for an allowed one when it has ended, like ones
     gathered (see egress.Record); what goes wrong in it is logged and hurts nobody. `allow_private` are the
     operator's `host` and `host:port` that may lead to private addresses (HostError for a malformed one); the
-    sandbox's own policy must allow them too.
+    sandbox's own policy must allow them too. `service` answers what is asked of the gateway itself (`GET /…`).
     """
 
     def __init__(
@@ -115,13 +117,16 @@ class Gateway:
         resolve: Resolve | None = None,
         connect: Connect | None = None,
         bounds: Bounds | None = None,
+        service: Service | None = None,
     ) -> None:
         bounds = bounds or Bounds()
         self._root = root
         self._on_attempt = on_attempt
         self._bounds = bounds
         self._record = Record(self._report, window_s=bounds.gather_s)
-        self._proxy = Proxy(private=PrivateHosts(allow_private), record=self._record, resolve=resolve, connect=connect, bounds=bounds)
+        self._proxy = Proxy(
+            private=PrivateHosts(allow_private), record=self._record, resolve=resolve, connect=connect, bounds=bounds, service=service
+        )
         self._doors: dict[str, _Door] = {}
         self._names: set[str] = set()
         self._root_seen: tuple[int, int] | None = None
@@ -184,10 +189,10 @@ class Gateway:
 
     def _sweep(self) -> None:
         """End the connections on which nothing has moved for too long, in either direction."""
-        oldest = asyncio.get_running_loop().time() - self._bounds.idle_s
+        now = asyncio.get_running_loop().time()
         for door in self._doors.values():
             for client in door.clients:
-                if client.touched < oldest and not client.is_idle:
+                if now - client.touched > self._proxy.patience(client) and not client.is_idle:
                     client.is_idle = True
                     client.task.cancel()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -172,32 +172,55 @@ async def copy_body(source: asyncio.StreamReader, to: asyncio.StreamWriter, coun
     if not body.is_chunked:
         await copy(source, to, count, body.length)
         return
-    try:
-        await _copy_chunks(source, to, count)
-    except asyncio.LimitOverrunError:
-        raise ValueError("A line between chunks is too long.") from None
-
-
-async def _copy_chunks(source: asyncio.StreamReader, to: asyncio.StreamWriter, count: Count) -> None:
-    total = 0
-    while True:
-        match = _CHUNK_LINE.fullmatch(await source.readuntil(b"\r\n"))
-        if match is None:
-            raise ValueError("A chunk's size is not a hexadecimal number.")
-        size = int(match[1], 16)
-        total += size
-        if total > MAX_BODY:
-            raise ValueError(f"A body may be {MAX_BODY // 1024**3} GiB long at most.")
-        if size == 0:
-            break
+    async for size in _chunks(source):
         to.write(b"%x\r\n" % size)
         await copy(source, to, count, size)
-        if await source.readexactly(2) != b"\r\n":
-            raise ValueError("A chunk is longer than its size.")
         to.write(b"\r\n")
-    for _ in range(MAX_HEADERS):  # trailers
-        if await source.readuntil(b"\r\n") == b"\r\n":
-            to.write(b"0\r\n\r\n")
-            await to.drain()
-            return
-    raise ValueError("There are too many trailers.")
+    to.write(b"0\r\n\r\n")
+    await to.drain()
+
+
+async def read_body(source: asyncio.StreamReader, body: Body, count: Count) -> bytes:
+    """A whole body, of which `count` is told as it comes and may have enough. ValueError on a malformed one."""
+    data = bytearray()
+
+    async def read(length: int) -> None:
+        while length > 0:
+            piece = await source.read(min(length, CHUNK))
+            if not piece:
+                raise EOFError("The body ended too early.")
+            count(len(piece))
+            data.extend(piece)
+            length -= len(piece)
+
+    if body.length is not None:
+        await read(body.length)
+    else:
+        async for size in _chunks(source):
+            await read(size)
+    return bytes(data)
+
+
+async def _chunks(source: asyncio.StreamReader) -> AsyncIterator[int]:
+    """The size of each chunk, whose data is to be read before the next is asked for; trailers are passed over."""
+    try:
+        total = 0
+        while True:
+            match = _CHUNK_LINE.fullmatch(await source.readuntil(b"\r\n"))
+            if match is None:
+                raise ValueError("A chunk's size is not a hexadecimal number.")
+            size = int(match[1], 16)
+            total += size
+            if total > MAX_BODY:
+                raise ValueError(f"A body may be {MAX_BODY // 1024**3} GiB long at most.")
+            if size == 0:
+                break
+            yield size
+            if await source.readexactly(2) != b"\r\n":
+                raise ValueError("A chunk is longer than its size.")
+        for _ in range(MAX_HEADERS):  # trailers
+            if await source.readuntil(b"\r\n") == b"\r\n":
+                return
+        raise ValueError("There are too many trailers.")
+    except asyncio.LimitOverrunError:
+        raise ValueError("A line between chunks is too long.") from None

@@ -1,31 +1,27 @@
 """The gateway's proxy: one accepted connection in, one judged connection out for each request.
 
-Two kinds of request go out: CONNECT host:port (a tunnel) and http://… (one request, one connection to its host).
-What may be reached is `sandboxes.egress`'s to say. Names are looked up here, once, and the connection goes to the
-very address that was judged. Bodies and headers are never logged.
+Two kinds of request go out: CONNECT host:port (a tunnel) and http://… (one request, one connection to its host). A
+third is for us (`GET /…`): `sandboxes.service`. What may be reached is `sandboxes.egress`'s to say. Names are looked up
+here, once, and the connection goes to the very address that was judged. Bodies and headers are never logged.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-from sandboxes.base import NetworkMode, NetworkPolicy
+from sandboxes import service
+from sandboxes.connections import Caller, Client, canceling
 from sandboxes.egress import (
     Attempt,
     HostError,
-    Policy,
     PolicyError,
     PrivateHosts,
     Record,
@@ -64,84 +60,37 @@ Relay = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bool]]
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much and how long (seconds). `connections` and `lookups` are those of one sandbox at one time."""
+    """How much and how long (seconds). `connections` and `lookups` are those of one sandbox at one time.
+
+    `idle_s` is for what goes out; the service may take `service_s` from one byte to the next, as a model that thinks does.
+    """
 
     connections: int = 128
     lookups: int = 8
     head_s: float = 30.0
     connect_s: float = 15.0
     idle_s: float = 300.0
+    service_s: float = 660.0
     linger_s: float = 1.0
     scan_s: float = 0.25
     gather_s: float = 10.0
     lookup_kept_s: float = 10.0
 
 
-@dataclass(eq=False)
-class Client:
-    """One accepted connection."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    task: asyncio.Task[None] = field(init=False)
-    touched: float = 0.0
-    requests: int = 0
-    has_answer: bool = False  # of the present request: its first byte was sent
-    is_idle: bool = False  # found so by the sweep, and canceled for it
-    bytes_up: int = 0
-    bytes_down: int = 0
-
-    def sent(self, size: int) -> None:
-        self.bytes_up += size
-        self.touched = asyncio.get_running_loop().time()
-
-    def received(self, size: int) -> None:
-        self.bytes_down += size
-        self.touched = asyncio.get_running_loop().time()
-
-    def begin(self) -> None:
-        self.requests += 1
-        self.has_answer, self.bytes_up, self.bytes_down = False, 0, 0
-        self.touched = asyncio.get_running_loop().time()
-
-    def answer(self, data: bytes) -> None:
-        self.has_answer = True
-        self.writer.write(data)
-
-
-class Caller:
-    """The sandbox behind a socket: who it is and what it may reach, as its spec.json says now."""
-
-    def __init__(self, spec: Path, lookups: int) -> None:
-        self.key = ""
-        self.lookups = asyncio.Semaphore(lookups)
-        self._spec = spec
-        self._seen: tuple[int, int, int] | None = None
-        self._policy: Policy | None = None
-        self._trouble = ""
-
-    def policy(self) -> Policy:
-        """The policy as it is now. ProxyError when it cannot be read."""
-        try:
-            status = os.stat(self._spec)
-            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-            if seen != self._seen or self._policy is None:
-                spec = json.loads(self._spec.read_text())
-                network = NetworkPolicy(NetworkMode(spec["network"]["mode"]), tuple(spec["network"]["hosts"]))
-                self._policy, self.key, self._seen = Policy.of(network), str(spec["key"]), seen
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if str(error) != self._trouble:  # once, however often it is asked for
-                logger.warning("%s: the network policy cannot be read (%s)", self._spec, error)
-            self._trouble = str(error)
-            raise ProxyError(503, "The network policy of this sandbox cannot be read. Start the run anew.") from None
-        return self._policy
-
-
 class Proxy:
     """Serves accepted connections. What the parameters mean: see `Gateway`."""
 
-    def __init__(self, *, private: PrivateHosts, record: Record, resolve: Resolve | None, connect: Connect | None, bounds: Bounds) -> None:
-        self._private, self._record, self._bounds = private, record, bounds
+    def __init__(
+        self,
+        *,
+        private: PrivateHosts,
+        record: Record,
+        resolve: Resolve | None,
+        connect: Connect | None,
+        bounds: Bounds,
+        service: service.Service | None = None,
+    ) -> None:
+        self._private, self._record, self._bounds, self._service = private, record, bounds, service
         self._resolve = resolve or self._getaddrinfo
         self._connect = connect or open_connection
         # Threads of our own: a sandbox that looks up names whose servers never answer must hold up nothing else.
@@ -152,6 +101,10 @@ class Proxy:
         for _, lookup in self._lookups.values():
             lookup.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def patience(self, client: Client) -> float:
+        """How long (seconds) nothing may move on this connection."""
+        return self._bounds.service_s if client.is_with_us else self._bounds.idle_s
 
     async def serve(self, caller: Caller, client: Client) -> None:
         """One connection, from its first request to its end. Never raises."""
@@ -173,7 +126,7 @@ class Proxy:
             client.answer(answer(error.status, str(error)))
         except asyncio.CancelledError:
             if client.is_idle and not client.has_answer:
-                client.answer(answer(504, f"Nothing came back for {self._bounds.idle_s:g} s."))
+                client.answer(answer(504, f"Nothing came back for {self.patience(client):g} s."))
             raise
         # What is still on its way here is read for a moment: closed with unread input, the client could lose the answer.
         if client.writer.can_write_eof():
@@ -211,7 +164,10 @@ class Proxy:
 
     async def _ask_us(self, caller: Caller, client: Client, request: Request) -> bool:
         """A request for us and no proxy's business (`GET /…`): the one place from which our own services are reached."""
-        raise ProxyError(404, "There is nothing here. This is a proxy: name the whole URL, as in http://example.org/.")
+        if self._service is None:
+            raise ProxyError(404, "There is nothing here. This is a proxy: name the whole URL, as in http://example.org/.")
+        caller.policy()  # reads who it is
+        return await service.serve(self._service, caller, client, request)
 
     async def _go_out(self, caller: Caller, client: Client, method: str, target: Target, usual_port: int, relay: Relay) -> bool:
         """Ask the policy, connect, relay, and record the attempt."""
@@ -238,7 +194,7 @@ class Proxy:
         client.answer(b"HTTP/1.1 200 Connection established\r\n\r\n")
         up = asyncio.create_task(_pump(client.reader, writer, client.sent))
         down = asyncio.create_task(_pump(reader, client.writer, client.received))
-        async with _canceling(up, down):
+        async with canceling(up, down):
             done, _ = await asyncio.wait({up, down}, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 with contextlib.suppress(OSError):  # one end broke off; what the other was sent still reaches it
@@ -259,7 +215,7 @@ class Proxy:
                 return await self._receive(client, request, target, reader)
             up = asyncio.create_task(copy_body(client.reader, writer, client.sent, request.body))
             down = asyncio.create_task(self._receive(client, request, target, reader))
-            async with _canceling(up, down):
+            async with canceling(up, down):
                 await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
                 if up.done() and (error := up.exception()):
                     if isinstance(error, ValueError):
@@ -393,16 +349,6 @@ async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
     except BaseException:
         writer.transport.abort()
         raise
-
-
-@contextlib.asynccontextmanager
-async def _canceling(*tasks: asyncio.Task[Any]) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def open_connection(address: str, port: int) -> Streams:

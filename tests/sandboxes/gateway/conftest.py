@@ -14,6 +14,7 @@ import pytest
 
 from sandboxes.gateway import Attempt, Bounds, Gateway
 from sandboxes.proxy import open_connection
+from sandboxes.service import Service
 
 PUBLIC = "93.184.215.14"
 
@@ -118,7 +119,9 @@ class World:
         (folder / "gateway").mkdir(exist_ok=True)
         return folder / "gateway" / "gateway.sock"
 
-    async def gateway(self, *, real: bool = False, allow_private: frozenset[str] = frozenset(), **bounds: float) -> asyncio.Task[None]:
+    async def gateway(
+        self, *, real: bool = False, allow_private: frozenset[str] = frozenset(), service: Service | None = None, **bounds: float
+    ) -> asyncio.Task[None]:
         """A gateway at work, with a socket in every sandbox there is. `real`: the machine's own names and addresses."""
         gateway = Gateway(
             self.root,
@@ -127,6 +130,7 @@ class World:
             resolve=None if real else self.resolve,
             connect=None if real else self.connect,
             bounds=Bounds(**{"scan_s": 0.02, **bounds}),
+            service=service,
         )
         task = asyncio.create_task(gateway.serve())
         self.stack.push_async_callback(self.stop, task)
