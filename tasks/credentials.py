@@ -21,7 +21,7 @@ from django.views.decorators.debug import sensitive_variables
 from agents import upstream
 from agents.adapters.base import Provider
 from sandboxes.egress import HostError, PolicyError, PrivateHosts, Target, is_address, is_public, normalize, usable_addresses
-from tasks.errors import InvalidInput, NotAllowed
+from tasks.errors import AppError, InvalidInput, NotAllowed
 from tasks.models import Credential, CredentialKind, User, Variable
 from tasks.models.credential import PROVIDERS
 from tasks.models.encrypted import is_fresh, rotate
@@ -64,10 +64,13 @@ def save_credential(
 
 
 def check_credential(*, credential: Credential, by: User) -> Credential:
-    """Ask the provider again, and keep what it said in `problem`; "" when it takes the key."""
+    """Ask the provider again, and keep what it said, or why it could not be asked, in `problem`; "" when it takes the key."""
     _check_may(credential, by)
-    said = _check(credential)
-    credential.problem, credential.checked_at = said.problem, timezone.now()
+    try:
+        credential.problem = _check(credential).problem
+    except AppError as error:  # its address leads elsewhere now, or the encryption key is gone
+        credential.problem = error.message
+    credential.checked_at = timezone.now()
     same = Credential.objects.filter(pk=credential.pk, secret_encrypted=credential.secret_encrypted)  # it may have been replaced
     same.update(problem=credential.problem, checked_at=credential.checked_at)
     return credential

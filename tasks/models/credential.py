@@ -24,6 +24,14 @@ class CredentialQuerySet(models.QuerySet["Credential"]):
     def visible_to(self, user: User) -> Self:
         return self.filter(owner=user)
 
+    def usable_by(self, user: User) -> Self:
+        """Whose keys the user's runs may work with: the user's own, and the site's."""
+        return self.filter(Q(owner=user) | Q(owner=None))
+
+    def kept_by(self, user: User) -> Self:
+        """Those that the user may replace and remove: the user's own, and for operators the site's."""
+        return self.usable_by(user) if user.is_operator else self.visible_to(user)
+
 
 class Credential(models.Model):
     """A key of a model provider and where it is good ("" for the provider's own address): one thing, never mixed with another's.

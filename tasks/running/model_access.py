@@ -28,7 +28,7 @@ from tasks.models.credential import PROVIDERS
 from tasks.running import backends, nudge
 from tasks.running.prices import Prices
 
-__all__ = ["Call", "Grant", "Key", "Refusal", "access", "key_for", "open", "providers_with_key", "record", "token"]
+__all__ = ["Call", "Grant", "Key", "Refusal", "access", "is_in_environment", "key_for", "open", "providers_with_key", "record", "token"]
 
 INSIDE = "http://127.0.0.1:3128"  # the way to the gateway, as a sandbox sees it
 LABELS = {str(provider): label for provider, label in PROVIDERS}
@@ -54,6 +54,11 @@ def providers_with_key(user: User) -> set[Provider]:
     """Whose models this user's agents can ask; one query."""
     stored = Credential.objects.filter(Q(owner=user) | Q(owner=None)).values_list("provider", flat=True)
     return {Provider(name) for name in stored} | {provider for provider in Provider if _environment(provider)}
+
+
+def is_in_environment(provider: str) -> bool:
+    """Whether the environment has a key of this provider; it is used where neither user nor site have one."""
+    return _environment(provider) is not None
 
 
 def _environment(provider: str) -> Key | None:

@@ -53,3 +53,5 @@ class Limit:
 # An office may share one address; nobody types one name's password wrong this often.
 ADDRESS = Limit("address", most=30, seconds=300)
 USERNAME = Limit("username", most=10, seconds=300)
+# Each asks a provider over the network.
+KEYS = Limit("keys", most=20, seconds=300)

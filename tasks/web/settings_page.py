@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from django.conf import settings
@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET
 
 from tasks import accounts, tokens
 from tasks.models import ApiToken
-from tasks.web import errors, limits
+from tasks.web import errors, key_forms, limits
 from tasks.web.access import Request, View
 from tasks.web.account_forms import NotifyForm, PasswordForm, ProfileForm, ThemeForm, TokenForm
 
@@ -41,10 +41,11 @@ def _context(request: Request) -> dict[str, object]:
         "token": TokenForm(auto_id="token_%s"),
         "tokens": ApiToken.objects.visible_to(user).filter(revoked_at=None),
         "has_passwords": settings.PASSWORD_LOGIN,
+        "keys": partial(key_forms.keys, user),
     }
 
 
-def _section(view: View) -> View:
+def section(view: View) -> View:
     """A view that takes one section's form. Its address shows the page to those who come without one."""
 
     @sensitive_post_parameters()
@@ -61,7 +62,7 @@ def _address(section: str) -> str:
     return f"{reverse('settings')}#{section}"
 
 
-def _answer(request: Request, section: str, form: Any, said: str = "", **context: object) -> HttpResponse:
+def answer(request: Request, section: str, form: Any, said: str = "", **context: object) -> HttpResponse:
     """The section with its form, in place or on its page; once saved (`said` tells it), without scripts by a redirect."""
     if said:
         messages.success(request, said)
@@ -72,25 +73,25 @@ def _answer(request: Request, section: str, form: Any, said: str = "", **context
     return render(request, template, context, status=422 if form.errors else 200)
 
 
-@_section
+@section
 def profile(request: Request) -> HttpResponse:
     form = ProfileForm(request.POST, auto_id="profile_%s")
-    return _answer(request, "profile", form, "Your profile is saved." if form.submit(user=request.user) else "")
+    return answer(request, "profile", form, "Your profile is saved." if form.submit(user=request.user) else "")
 
 
-@_section
+@section
 def theme(request: Request) -> HttpResponse:
     form = ThemeForm(request.POST, auto_id="theme_%s")
-    return _answer(request, "theme", form, "The pages look as you chose." if form.submit(user=request.user) else "")
+    return answer(request, "theme", form, "The pages look as you chose." if form.submit(user=request.user) else "")
 
 
-@_section
+@section
 def notify(request: Request) -> HttpResponse:
     form = NotifyForm(request.POST, auto_id="notify_%s")
-    return _answer(request, "notify", form, "Your choice of notifications is saved." if form.submit(user=request.user) else "")
+    return answer(request, "notify", form, "Your choice of notifications is saved." if form.submit(user=request.user) else "")
 
 
-@_section
+@section
 def password(request: Request) -> HttpResponse:
     if not settings.PASSWORD_LOGIN:
         raise Http404
@@ -100,16 +101,16 @@ def password(request: Request) -> HttpResponse:
     if is_changed := form.submit(user=request.user):
         limits.USERNAME.give_back(request.user.username)
         update_session_auth_hash(request, request.user)
-    return _answer(request, "password", form, "Your password is changed. You are signed out everywhere else." if is_changed else "")
+    return answer(request, "password", form, "Your password is changed. You are signed out everywhere else." if is_changed else "")
 
 
-@_section
+@section
 def token(request: Request) -> HttpResponse:
     form = TokenForm(request.POST, auto_id="token_%s")
     if (created := form.submit(user=request.user)) is None:
-        return _answer(request, "token", form)
+        return answer(request, "token", form)
     new, secret = created
-    return _answer(request, "token", TokenForm(auto_id="token_%s"), new=new, secret=secret)
+    return answer(request, "token", TokenForm(auto_id="token_%s"), new=new, secret=secret)
 
 
 @login_required
@@ -122,7 +123,7 @@ def revoke_token(request: Request, pk: int) -> HttpResponse:
         return f"{found.name} is revoked."
 
     consequence = "Programs that use it are refused from now on. This cannot be undone."
-    return _confirmed(request, "token", revoke, question=f"Revoke {found.name}?", consequence=consequence, verb="Revoke")
+    return confirmed(request, "token", revoke, question=f"Revoke {found.name}?", consequence=consequence, verb="Revoke")
 
 
 @login_required
@@ -135,10 +136,10 @@ def end_sessions(request: Request) -> HttpResponse:
         return "You are signed out everywhere else."
 
     consequence = "Every other browser has to sign in again. API tokens stay valid."
-    return _confirmed(request, "sessions", end, question="Sign out everywhere else?", consequence=consequence, verb="Sign out")
+    return confirmed(request, "sessions", end, question="Sign out everywhere else?", consequence=consequence, verb="Sign out")
 
 
-def _confirmed(request: Request, section: str, deed: Callable[[], str], **question: str) -> HttpResponse:
+def confirmed(request: Request, section: str, deed: Callable[[], str], **question: str) -> HttpResponse:
     if request.method == "POST":
         messages.success(request, deed())
         return redirect(_address(section))

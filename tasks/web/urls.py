@@ -6,6 +6,7 @@ from tasks.web import (
     account,
     attachments,
     home,
+    keys,
     log_views,
     pickers,
     prompt_templates,
@@ -72,6 +73,9 @@ urlpatterns = [
     path("settings/password", settings_page.password, name="settings-password"),
     path("settings/tokens", settings_page.token, name="settings-token"),
     path("settings/tokens/<int:pk>/revoke", settings_page.revoke_token, name="token-revoke"),
+    path("settings/keys", keys.keys, name="settings-keys"),
+    path("settings/keys/<int:pk>/check", keys.check, name="key-check"),
+    path("settings/keys/<int:pk>/remove", keys.remove, name="key-remove"),
     path("settings/sessions/end", settings_page.end_sessions, name="sessions-end"),
     path("styleguide", styleguide.styleguide, name="styleguide"),
 ]
