@@ -78,12 +78,25 @@ class KeyRow:
 
 @dataclass(frozen=True)
 class Keys:
-    """The section: the user's own rows, for operators also the site's, and what was spent of the budgets."""
+    """The section: the user's own rows, and for operators also the site's."""
 
     own: Sequence[KeyRow]
     sites: Sequence[KeyRow]
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What was spent of the month's budgets that concern the user; for operators also of everybody's."""
+
     budgets: Sequence[Spent]
-    run_budget: Spent | None
+    for_a_run: Spent | None
+
+
+def spending(user: User) -> Spending:
+    found = list(model_access.spent(user.pk))
+    shown = (BudgetScope.USER, BudgetScope.SITE) if user.is_operator else (BudgetScope.USER,)
+    for_a_run = next((one for one in found if one.scope == BudgetScope.RUN), None)
+    return Spending([one for one in found if one.scope in shown], for_a_run)
 
 
 def keys(user: User, tried: KeyForm | None = None) -> Keys:
@@ -104,12 +117,9 @@ def keys(user: User, tried: KeyForm | None = None) -> Keys:
             is_sites,
         )
 
-    spent = list(model_access.spent(user.pk))
     return Keys(
         own=[row(provider, is_sites=False) for provider in Provider],
         sites=[row(provider, is_sites=True) for provider in Provider] if user.is_operator else [],
-        budgets=[one for one in spent if one.scope == BudgetScope.USER or (one.scope == BudgetScope.SITE and user.is_operator)],
-        run_budget=next((one for one in spent if one.scope == BudgetScope.RUN), None),
     )
 
 

@@ -42,6 +42,7 @@ def _context(request: Request) -> dict[str, object]:
         "tokens": ApiToken.objects.visible_to(user).filter(revoked_at=None),
         "has_passwords": settings.PASSWORD_LOGIN,
         "keys": partial(key_forms.keys, user),
+        "spending": partial(key_forms.spending, user),
     }
 
 
