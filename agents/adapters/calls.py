@@ -1,0 +1,151 @@
+"""Tool calls as the Agent Client Protocol tells them: in pieces, in any order, some of them never begun, some never ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from agents.adapters.base import AgentEvent, ParseState
+from agents.adapters.native import WORKSPACE, mapping, mappings, number, storable, text, title
+
+OPEN_MAX = 100  # of calls that are remembered at once
+KEPT_MAX = 20_000  # characters of what a call that is not done has shown so far
+KINDS = {"read", "edit", "delete", "move", "search", "execute", "think", "fetch", "other"}
+VERBS = {"read": "Read", "edit": "Edit", "delete": "Delete", "move": "Move", "search": "Search", "fetch": "Fetch"}
+SUBJECTS = ("command", "pattern", "query", "url", "description")
+EXIT_CODE = re.compile(r"(?:exited with exit code|exit code:?|exited with code) (-?\d{1,9})\b", re.IGNORECASE)
+
+
+class Calls:
+    """state["calls"] has those that are not done: id → {"title", "tool", "input", "locations", "is_told", "kept"}; state["done"]
+    the ids of the last that are."""
+
+    def __init__(self, state: ParseState) -> None:
+        self._open: dict[str, dict[str, Any]] = state.setdefault("calls", {})
+        self._state = state
+
+    def is_news(self, update: dict[str, Any]) -> bool:
+        """Whether this begins or ends a call."""
+        call = _id(update)
+        return call not in self._done and (call not in self._open or update.get("status") in ("completed", "failed"))
+
+    @property
+    def _done(self) -> list[str]:
+        done: list[str] = self._state.setdefault("done", [])
+        return done
+
+    def told(self, update: dict[str, Any]) -> Iterator[AgentEvent]:
+        """A call is told once its input is known or it is at work, as events are not changed later."""
+        name = _id(update)
+        if name in self._done:
+            return
+        if name not in self._open and len(self._open) >= OPEN_MAX:
+            yield from self._end(next(iter(self._open)), {}, is_error=False)
+        call = self._open.setdefault(name, {"title": "", "tool": "other", "locations": [], "is_told": False, "kept": {}})
+        _merge(call, update)
+        status = update.get("status")
+        is_over = status in ("completed", "failed")
+        if not call["is_told"] and (call.get("input") or is_over or status == "in_progress"):
+            call["is_told"] = True
+            yield AgentEvent("tool_call", _told(name, call))
+            call.pop("input", None)
+        if is_over:
+            yield from self._end(name, update, is_error=status == "failed")
+
+    def broken_off(self) -> Iterator[AgentEvent]:
+        """The turn is over: what has not ended will not."""
+        for name in list(self._open):
+            if self._open[name]["is_told"]:
+                yield from self._end(name, {}, is_error=True)
+            else:
+                del self._open[name]
+
+    def _end(self, name: str, update: dict[str, Any], *, is_error: bool) -> Iterator[AgentEvent]:
+        kept = self._open.pop(name)["kept"]
+        self._state["done"] = [*self._done[-OPEN_MAX:], name]
+        raw = update.get("rawOutput")
+        output = _output(update.get("content")) or _raw(raw) or text(kept.get("output"))
+        diffs = _diffs(update.get("content")) or kept.get("diffs", [])
+        code = _exit_code(raw, output)
+        data: dict[str, Any] = {"id": name, "is_error": is_error or bool(code), "output": output}
+        data |= {} if code is None else {"exit_code": code}
+        yield AgentEvent("tool_result", data | ({"diffs": diffs} if diffs else {}))
+
+
+def _id(update: dict[str, Any]) -> str:
+    return storable(text(update.get("toolCallId"))[:200])
+
+
+def _merge(call: dict[str, Any], update: dict[str, Any]) -> None:
+    """What an update does not say stays as it was."""
+    if named := text(update.get("title")):
+        call["title"] = call["title"] if call["is_told"] else storable(named[:400])
+    if update.get("kind") in KINDS:
+        call["tool"] = update["kind"]
+    if update.get("rawInput") and not call["is_told"]:
+        call["input"] = update["rawInput"]
+    places = [{"path": path} | _line(each) for each in mappings(update.get("locations"))[:50] if (path := text(each.get("path"))[:1000])]
+    call["locations"] = places or call["locations"]
+    if output := _output(update.get("content")):
+        call["kept"]["output"] = storable(output[-KEPT_MAX:])
+    if (diffs := _diffs(update.get("content"))) and len(str(diffs)) < KEPT_MAX:
+        call["kept"]["diffs"] = diffs
+
+
+def _line(location: dict[str, Any]) -> dict[str, int]:
+    line = number(location.get("line"))
+    return {} if line is None else {"line": line}
+
+
+def _told(name: str, call: dict[str, Any]) -> dict[str, Any]:
+    data = {"id": name, "title": _title(call), "tool": call["tool"]}
+    data |= {"input": call["input"]} if call.get("input") else {}
+    return data | ({"locations": call["locations"]} if call["locations"] else {})
+
+
+def _title(call: dict[str, Any]) -> str:
+    """The agent's title, if it says what the call is about; else what it is about, with a verb before it."""
+    given = mapping(call.get("input"))
+    about = next((text(given[name]) for name in SUBJECTS if text(given.get(name))), "")
+    if call["tool"] == "execute" and text(given.get("command")):
+        return title("", given["command"])
+    if call["locations"] and call["tool"] != "search":
+        about = call["locations"][0]["path"]
+    shown = title("", text(call["title"]).replace(WORKSPACE, ""))
+    if not about or (" " in shown and about.rpartition("/")[2][:40] in shown):
+        return shown or "Tool"
+    verb = shown.capitalize() if shown and " " not in shown else VERBS.get(call["tool"], shown)
+    return title(verb, about)
+
+
+def _output(content: Any) -> str:
+    """The text of what a call has shown."""
+    parts = [mapping(each.get("content")) for each in mappings(content) if each.get("type") == "content"]
+    return "\n".join(text(part.get("text")) or f"[{text(part.get('type')) or 'unknown'}]" for part in parts)
+
+
+def _raw(raw: Any) -> str:
+    """The same in a form of the agent's own."""
+    if isinstance(raw, str):
+        return raw
+    names = ("output", "content", "stdout", "result", "error", "message")
+    return next((text(mapping(raw)[name]) for name in names if text(mapping(raw).get(name))), "")
+
+
+def _exit_code(raw: Any, output: str) -> int | None:
+    told = mapping(raw)
+    for each in (told, mapping(told.get("metadata"))):
+        for name in ("exitCode", "exit_code", "exit"):
+            if (code := number(each.get(name))) is not None:
+                return code
+    found = EXIT_CODE.search(output[-300:])
+    return int(found[1]) if found else None
+
+
+def _diffs(content: Any) -> list[dict[str, Any]]:
+    return [
+        {"path": text(each.get("path")), "old": text(each.get("oldText")) or None, "new": text(each.get("newText"))}
+        for each in mappings(content)
+        if each.get("type") == "diff" and text(each.get("path"))
+    ]

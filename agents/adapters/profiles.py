@@ -1,0 +1,122 @@
+"""The agents of the Agent Client Protocol, a profile each: see docs/adding-an-agent.md for how one is added."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from agents.adapters.acp import WORDS, Profile, Usage, bare
+from agents.adapters.base import Model, ModelAccess, Provider, TurnRequest
+from agents.adapters.native import FILES, mapping
+
+# --- OpenCode -------------------------------------------------------------------------------------------------------------
+
+OPENCODE_FILE = f"{FILES}/opencode.json"
+VERSIONS = {Provider.ANTHROPIC: "v1", Provider.OPENAI: "v1", Provider.GEMINI: "v1beta"}
+
+
+def _opencode_config(turn: TurnRequest, access: ModelAccess) -> dict[str, str]:
+    """One provider with one model and nothing else: else it would fall back to hosted ones."""
+    provider = Provider(access.provider)
+    named, model = WORDS[provider], bare(turn.model)
+    config: dict[str, Any] = {
+        "autoupdate": False,
+        "share": "disabled",
+        "enabled_providers": [named],
+        "model": f"{named}/{model}",
+        "small_model": f"{named}/{model}",
+        "provider": {
+            named: {
+                "options": {"baseURL": f"{access.base_url}/{VERSIONS[provider]}", "apiKey": access.token},
+                "models": {model: {"name": model}},
+            }
+        },
+        "permission": {"*": "allow", "edit": "allow" if turn.mode == "code" else "deny", "question": "deny"},
+    }
+    return {OPENCODE_FILE: json.dumps(config)}
+
+
+OPENCODE = Profile(
+    name="opencode",
+    label="OpenCode",
+    description="The open-source agent. Works with models of Anthropic, OpenAI and Google.",
+    models=(
+        Model("anthropic/claude-opus-5-5", "Claude Opus 5.5"),
+        Model("openai/gpt-6.1-sol", "GPT-6.1 Sol"),
+        Model("google/gemini-2.5-pro", "Gemini 2.5 Pro"),
+    ),
+    providers=(Provider.ANTHROPIC, Provider.OPENAI, Provider.GEMINI),
+    argv=lambda turn: ["acp"],
+    env=lambda turn, access: {
+        "OPENCODE_CONFIG": OPENCODE_FILE,
+        "OPENCODE_DISABLE_AUTOUPDATE": "1",
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+    },
+    files=_opencode_config,
+)
+
+# --- GitHub Copilot -------------------------------------------------------------------------------------------------------
+
+
+def _copilot_usage(answer: Mapping[str, Any], update: Mapping[str, Any]) -> Usage | None:
+    return Usage(answer["usage"], is_cumulative=True) if isinstance(answer.get("usage"), dict) else None
+
+
+COPILOT = Profile(
+    name="copilot",
+    label="GitHub Copilot",
+    description="GitHub's agent, with a model of your own key instead of a subscription.",
+    models=(Model("gpt-6.1-sol", "GPT-6.1 Sol"),),
+    providers=(Provider.OPENAI,),
+    argv=lambda turn: [
+        "--acp",
+        *(["--reasoning-effort", str(turn.options["effort"])] if turn.options.get("effort") else []),
+        *([] if turn.mode == "code" else ["--deny-tool", "write"]),
+    ],
+    env=lambda turn, access: {
+        "COPILOT_OFFLINE": "true",
+        "COPILOT_AUTO_UPDATE": "false",
+        "COPILOT_PROVIDER_TYPE": "openai",
+        "COPILOT_PROVIDER_WIRE_API": "responses",
+        "COPILOT_PROVIDER_BASE_URL": f"{access.base_url}/v1",
+        "COPILOT_PROVIDER_API_KEY": access.token,
+        "COPILOT_MODEL": turn.model,
+    },
+    options={"allow_all": "on"},
+    usage=_copilot_usage,
+    failure=r"^Error: ",
+    aside=r"Info: .*",
+    efforts=("low", "medium", "high", "xhigh"),
+)
+
+# --- Qwen Code ------------------------------------------------------------------------------------------------------------
+
+
+def _qwen_usage(answer: Mapping[str, Any], update: Mapping[str, Any]) -> Usage | None:
+    told = mapping(update.get("_meta")).get("usage")
+    return Usage(told) if isinstance(told, dict) else None
+
+
+QWEN = Profile(
+    name="qwen",
+    label="Qwen Code",
+    description="Alibaba's agent, with any model behind OpenAI's Chat Completions.",
+    models=(Model("gpt-6.1-sol", "GPT-6.1 Sol"),),
+    providers=(Provider.OPENAI,),
+    argv=lambda turn: [
+        *("--acp", "--auth-type", "openai"),
+        *(["--max-session-turns", str(turn.options["max_turns"])] if turn.options.get("max_turns") else []),
+        *([] if turn.mode == "code" else ["--exclude-tools", "write_file,edit,notebook_edit"]),
+    ],
+    env=lambda turn, access: {
+        "OPENAI_API_KEY": access.token,
+        "OPENAI_BASE_URL": f"{access.base_url}/v1",
+        "OPENAI_MODEL": turn.model,
+    },
+    mode="yolo",
+    usage=_qwen_usage,
+    failure=r"^\[API Error: ",
+    quiet=("qwen/", "craft/"),
+    can_limit_turns=True,
+)
