@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.db import transaction
 
+from tasks.choices import MOST_PROMPT
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.models import PromptTemplate, User
-from tasks.services import MOST_PROMPT
 
 MOST_TEMPLATES = 200  # of a user
 MOST_NAME = 100  # characters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
@@ -11,8 +10,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Max
 from django.db.models.functions import Now
 
-from agents.registry import ADAPTERS
 from tasks.attachments import give, give_again
+from tasks.choices import MOST_ATTEMPTS, MOST_PROMPT, MOST_STEPS, AgentChoice, check_agents, check_mode, check_prompt, parse_agent
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.git import workspaces
 from tasks.git.sources import parse_source, valid_branch
@@ -33,12 +32,12 @@ from tasks.models import (
     TurnKind,
     User,
 )
-from tasks.running import lifecycle, nudge, offers, operations
+from tasks.running import lifecycle, nudge, operations
 
-MOST_PROMPT = 200_000  # characters
-MOST_ATTEMPTS = 20
 MOST_TASKS = 50  # of one submission
 MOST_RUNS = 100
+__all__ = ["MOST_ATTEMPTS", "MOST_PROMPT", "MOST_STEPS", "AgentChoice", "parse_agent"]  # besides what is here
+
 FAILED = (RunStatus.FAILED, RunStatus.ERRORED, RunStatus.INTERRUPTED)
 RETRY_OF = "retry_of"  # the option of a run that names the one it is a new attempt of
 
@@ -80,21 +79,6 @@ def mirror_operations(repos: Sequence[Repo]) -> dict[int, Operation]:
 
 
 # --- tasks --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class AgentChoice:
-    """An agent with one of its models ("" for its default), tried `attempts` times."""
-
-    agent: str
-    model: str = ""
-    attempts: int = 1
-
-
-def parse_agent(text: str, *, attempts: int = 1) -> AgentChoice:
-    """`NAME[:MODEL]` as an AgentChoice."""
-    agent, _, model = text.strip().partition(":")
-    return AgentChoice(agent, model, attempts)
 
 
 def create_task(
@@ -145,7 +129,7 @@ def create_tasks(
         raise NotAllowed("This repository belongs to somebody else.")
     repo.check_present()
     backend = backend or settings.SANDBOX_BACKEND
-    check_tasks(prompts=prompts, agents=agents, mode=mode, backend=backend)
+    check_tasks(by=by, prompts=prompts, agents=agents, mode=mode, backend=backend)
     branch = valid_branch(branch) if branch else ""
     if already := _submitted(by, submission):
         return already
@@ -194,6 +178,7 @@ def _add_runs(tasks: Sequence[Task], agents: Sequence[AgentChoice], backend: str
             task=task,
             agent=choice.agent,
             model=choice.model,
+            options=dict(choice.options),
             attempt=attempt,
             backend=backend,
             branch=workspaces.checkout_branch_name(task.pk, task.title, choice.agent, attempt),
@@ -207,40 +192,16 @@ def _add_runs(tasks: Sequence[Task], agents: Sequence[AgentChoice], backend: str
     return Turn.objects.bulk_create(first)
 
 
-def check_tasks(*, prompts: Sequence[str], agents: Sequence[AgentChoice], mode: str = Mode.CODE, backend: str = "") -> None:
+def check_tasks(*, by: User, prompts: Sequence[str], agents: Sequence[AgentChoice], mode: str = Mode.CODE, backend: str = "") -> None:
     """Whether `create_tasks` would take these; else InvalidInput."""
     if not 1 <= len(prompts) <= MOST_TASKS:
         raise InvalidInput(f"These are {len(prompts)} tasks; from 1 to {MOST_TASKS} can be started together.", field="prompt")
     for prompt in prompts:
-        _validate(prompt, agents, mode, backend or settings.SANDBOX_BACKEND)
+        check_prompt(prompt)
+    check_agents(agents, mode=mode, backend=backend or settings.SANDBOX_BACKEND, by=by)
     runs = len(prompts) * sum(choice.attempts for choice in agents)
     if runs > MOST_RUNS:
         raise InvalidInput(f"These are {runs} runs; {MOST_RUNS} are the most that can be started together.", field="agents")
-
-
-def _validate(prompt: str, agents: Sequence[AgentChoice], mode: str, backend: str, *, is_new: bool = True) -> None:
-    if not prompt.strip():
-        raise InvalidInput("Say what is to be done: the prompt is empty.", field="prompt")
-    if len(prompt) > MOST_PROMPT:
-        raise InvalidInput(f"The prompt has {len(prompt):,} characters; {MOST_PROMPT:,} are the most.", field="prompt")
-    if "\0" in prompt:
-        raise InvalidInput("The prompt has a NUL character in it.", field="prompt")
-    if not agents:
-        raise InvalidInput("Choose at least one agent.", field="agents")
-    if len({(choice.agent, choice.model) for choice in agents}) != len(agents):
-        raise InvalidInput("An agent is named twice with the same model; ask for more attempts instead.", field="agents")
-    for choice in agents:
-        adapter = ADAPTERS.get(choice.agent)
-        if adapter is None:
-            raise InvalidInput(f"There is no agent {choice.agent!r}. There are: {', '.join(ADAPTERS)}.", field="agents")
-        if is_new and choice.model and choice.model not in {model.name for model in offers.models(adapter)}:
-            raise InvalidInput(f"{adapter.label} has no model {choice.model!r}.", field="agents")
-        if not 1 <= choice.attempts <= MOST_ATTEMPTS:
-            raise InvalidInput(f"Attempts go from 1 to {MOST_ATTEMPTS}.", field="attempts")
-        if mode not in adapter.modes:
-            raise InvalidInput(f"{adapter.label} cannot do {mode!r}.", field="mode")
-    if backend != "local":
-        raise InvalidInput(f"There is no sandbox backend {backend!r} here; there is: local.", field="backend")
 
 
 def title_of(prompt: str) -> str:
@@ -285,7 +246,8 @@ def _tell_owners(tasks: Sequence[Task]) -> None:
 
 def check_follow_up(*, run: Run, prompt: str, mode: str) -> None:
     """Whether this may be said to a run's agent; else InvalidInput. Its model may be one that is no longer offered."""
-    _validate(prompt, [AgentChoice(run.agent, run.model)], mode, run.backend, is_new=False)
+    check_prompt(prompt)
+    check_mode(run.agent, mode)
 
 
 def send_follow_up(*, run: Run, by: User, prompt: str, attachments: Sequence[Attachment] = (), mode: str = "") -> Turn:

@@ -173,6 +173,7 @@ class Adapter(ABC):
     modes: Sequence[str] = ("code",)
     efforts: Sequence[str] = ()  # of reasoning, as this agent names them
     can_resume: bool = False  # whether a turn that was cut short may go on by itself, here or in a new sandbox
+    can_limit_turns: bool = False  # whether it knows the option "max_turns": how many steps of the model a turn may have
     can_steer: bool = False  # whether it takes messages while a turn is at work
 
     @abstractmethod

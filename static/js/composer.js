@@ -101,6 +101,11 @@
     else if (button.disabled) chip?.querySelector("[data-step]:not(:disabled)").focus();
   });
   form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.name === "preset_name") {
+      event.preventDefault();
+      event.target.parentElement.querySelector("button").click();
+      return;
+    }
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target !== prompt) { // in the prompt as on every page
       event.preventDefault();
       event.stopPropagation();
@@ -195,6 +200,16 @@
       if (next && !picker.contains(next) && !next.contains(picker)) picker.open = false;
     });
   }
+
+  // --- presets: all fields of the agents as they were saved ------------------------------------------------------------------
+  form.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-crew]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    for (const [name, value] of Object.entries(JSON.parse(link.dataset.crew))) if (form.elements[name]) form.elements[name].value = value;
+    form.dispatchEvent(new Event("input", { bubbles: true }));
+    close(link.closest(".picker"));
+  });
 
   // --- the list of prompts ---------------------------------------------------------------------------------------------------
   form.elements.list.addEventListener("change", () => {

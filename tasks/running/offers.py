@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from agents.adapters.base import Adapter, Model
+from agents.adapters.base import Adapter, Model, Provider
 from agents.registry import ADAPTERS
 from tasks.models import AgentModel, AgentSetting
+from tasks.models.credential import PROVIDERS
 
 
 def adapters() -> list[Adapter]:
@@ -27,3 +28,11 @@ def models(adapter: Adapter) -> Sequence[Model]:
     """The models of one agent, the default first."""
     rows = AgentModel.objects.filter(agent=adapter.name)
     return [Model(row.name, row.label or row.name) for row in rows] or adapter.models
+
+
+def missing_key(adapter: Adapter, model: str, keys: Collection[Provider]) -> str:
+    """What to do before this agent can work with this model ("" for its default), given whose keys there are; "" when it can."""
+    provider = adapter.provider(model)
+    if provider is None or provider in keys:
+        return ""
+    return f"{adapter.label} needs a key of {dict(PROVIDERS)[provider]}. Add one under Settings → Keys."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,19 +11,15 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
-from django.db.models import Count
-from django.forms.boundfield import BoundField
 from django.http import QueryDict
 from django.utils.datastructures import MultiValueDict
 
-from agents.adapters.base import Adapter, Model
-from agents.registry import ADAPTERS
 from tasks import services
 from tasks.errors import AppError
 from tasks.git.sources import parse_source
 from tasks.models import Mode, Repo, Task, User
 from tasks.running.scheduler import Quota, quota
-from tasks.services import AgentChoice
+from tasks.web.crew import CrewForm
 from tasks.web.forms import ScriptField, WithFiles
 from tasks.web.pickers import RepoOption, recent_repos
 from tasks.web.prompts import split_prompts
@@ -34,45 +29,7 @@ MOST_LIST_BYTES = 200 * 1024  # of an uploaded list of prompts
 NO_REPO = "Choose a repository, or give the https URL of one."
 
 
-@dataclass(frozen=True)
-class AgentRow:
-    """One agent with one of its models, and the field that says how often it is to run."""
-
-    adapter: Adapter
-    model: Model | None
-    field: BoundField
-
-    @property
-    def label(self) -> str:
-        return f"{self.adapter.label} {self.model.label}" if self.model else self.adapter.label
-
-    @property
-    def runs(self) -> int:
-        value = str(self.field.value() or "")
-        return min(int(value), services.MOST_ATTEMPTS) if value.isdecimal() and len(value) < 5 else 0
-
-
-@dataclass(frozen=True)
-class AgentBlock:
-    adapter: Adapter
-    rows: list[AgentRow]
-
-
-@dataclass(frozen=True)
-class ModeButton:
-    mode: Mode
-    is_primary: bool
-
-
-def _pairs() -> Iterator[tuple[Adapter, Model | None, str]]:
-    """Every agent with each of its models, and the name of their field."""
-    for adapter in ADAPTERS.values():
-        models: Sequence[Model | None] = adapter.models or [None]
-        for model in models:
-            yield adapter, model, f"runs-{adapter.name}:{model.name}" if model else f"runs-{adapter.name}"
-
-
-class TaskForm(WithFiles):
+class TaskForm(CrewForm, WithFiles):
     """The composer. A source that is typed in counts before the repository that is chosen.
 
     `submission` is the form's key: the same form with the same content starts its tasks once, however often it is sent.
@@ -108,64 +65,26 @@ class TaskForm(WithFiles):
         initial: dict[str, Any] | None = None,
     ) -> None:
         self.by = by
+        self._latest = Task.objects.visible_to(by).filter(is_trial=False).order_by("-pk").first() if data is None else None
         self.repos = Repo.objects.visible_to(by)
         self.sent = data or QueryDict()
         super().__init__(data, files, initial=(self._defaults(repo) if data is None else {}) | (initial or {}))
         self.fields["repo"] = forms.ModelChoiceField(self.repos, required=False, widget=forms.RadioSelect)
         self.fields["list"] = forms.FileField(required=False, allow_empty_file=True)
-        for adapter, model, name in _pairs():
-            label = f"Runs of {adapter.label} {model.label}" if model else f"Runs of {adapter.label}"
-            attrs = {"aria-label": label, "inputmode": "numeric", "data-modes": " ".join(adapter.modes), "data-agent": adapter.label}
-            self.fields[name] = forms.IntegerField(
-                required=False,
-                min_value=0,
-                max_value=services.MOST_ATTEMPTS,
-                label=label,
-                widget=forms.NumberInput(attrs=attrs),
-                error_messages={"max_value": f"{label}: %(limit_value)s are the most."},
-            )
+        self.add_agents()
+        if data is None:
+            self.initial.update(self.chosen_before(self._latest) | (initial or {}))
 
     def _defaults(self, repo: str) -> dict[str, Any]:
         """What the user chose last; `repo` is the id of the repository that counts before that."""
-        latest = Task.objects.visible_to(self.by).filter(is_trial=False).order_by("-pk").first()
+        latest = self._latest
         recent = recent_repos(self.by)
         wanted = recent.filter(pk=int(repo)).first() if repo.isdecimal() and len(repo) <= 18 else None
         last = recent.filter(pk=latest.repo_id).first() if latest else None
-        found: dict[str, Any] = {"repo": wanted or last or recent.first(), "mode": latest.mode if latest else Mode.CODE}
-        names = [name for *_, name in _pairs()]
-        for name, runs in self._runs_of(latest):
-            if name in names:
-                found[name] = min(found.get(name, 0) + runs, services.MOST_ATTEMPTS)
-        if not any(name in found for name in names):
-            found[names[0]] = 1
-        return {"submission": uuid.uuid4(), **dict.fromkeys(names, 0), **found}
-
-    @staticmethod
-    def _runs_of(task: Task | None) -> Iterator[tuple[str, int]]:
-        """The fields of a task's agents with their numbers of attempts, retries not counted."""
-        if task is None:
-            return
-        first = task.runs.exclude(options__has_key=services.RETRY_OF).order_by()
-        for agent, model, runs in first.values_list("agent", "model").annotate(Count("pk")):
-            models = ADAPTERS[agent].models if agent in ADAPTERS else ()
-            model = model or (models[0].name if models else "")
-            yield f"runs-{agent}:{model}" if model else f"runs-{agent}", runs
+        found = {"repo": wanted or last or recent.first(), "mode": latest.mode if latest else Mode.CODE}
+        return {"submission": uuid.uuid4(), **found}
 
     # --- what the page shows --------------------------------------------------------------------------------------------
-
-    @cached_property
-    def blocks(self) -> list[AgentBlock]:
-        rows = [AgentRow(adapter, model, self[name]) for adapter, model, name in _pairs()]
-        return [AgentBlock(adapter, [row for row in rows if row.adapter is adapter]) for adapter in ADAPTERS.values()]
-
-    @property
-    def rows(self) -> list[AgentRow]:
-        return [row for block in self.blocks for row in block.rows]
-
-    @property
-    def runs(self) -> int:
-        """Runs a task."""
-        return sum(row.runs for row in self.rows)
 
     @cached_property
     def chosen_repo(self) -> Repo | None:
@@ -188,15 +107,6 @@ class TaskForm(WithFiles):
     def repo_options(self) -> list[RepoOption]:
         return RepoOption.listed(recent_repos(self.by)[:MOST_LISTED], self.chosen_repo)
 
-    @property
-    def modes(self) -> list[ModeButton]:
-        """What some agent can do, the most usual last; the primary one is what is sent by Ctrl with Enter."""
-        known = {mode for adapter in ADAPTERS.values() for mode in adapter.modes}
-        modes = [mode for mode in (Mode.ASK, Mode.PLAN, Mode.CODE) if mode in known]
-        wanted = self["mode"].value()
-        primary = wanted if wanted in modes else modes[-1]
-        return [ModeButton(mode, mode == primary) for mode in modes]
-
     @cached_property
     def quota(self) -> Quota:
         return quota(self.by)
@@ -208,6 +118,14 @@ class TaskForm(WithFiles):
         pairs = [(name, self[name].value() or "") for name in names]
         repo = self.chosen_repo
         return [("repo", repo.pk if repo else ""), *pairs, *(("attachments", file.pk) for file in self.attached)]
+
+    def reopened(self, **more: Any) -> TaskForm:
+        """The composer with all that was typed and chosen, and no errors."""
+        said = {name: value for name, value in self.carried if name in self.fields}
+        said |= {"prompt": self["prompt"].value() or "", "several": self["several"].value(), "repo": self.chosen_repo}
+        form = TaskForm(by=self.by, initial=said | {"preset_name": ""} | more)
+        form.attached = self.attached
+        return form
 
     # --- what is sent ---------------------------------------------------------------------------------------------------
 
@@ -256,14 +174,6 @@ class TaskForm(WithFiles):
         return split_prompts(prompt) or [""] if self.cleaned_data["several"] else [prompt]
 
     @property
-    def agents(self) -> list[AgentChoice]:
-        return [
-            AgentChoice(adapter.name, model.name if model else "", runs)
-            for adapter, model, name in _pairs()
-            if (runs := self.cleaned_data[name])
-        ]
-
-    @property
     def chosen_mode(self) -> str:
         mode: str = self.cleaned_data["mode"]
         return mode or Mode.CODE
@@ -276,7 +186,7 @@ class TaskForm(WithFiles):
         return self.attempt(self._create)
 
     def _check(self) -> bool:
-        services.check_tasks(prompts=self.prompts, agents=self.agents, mode=self.chosen_mode)
+        services.check_tasks(by=self.by, prompts=self.prompts, agents=self.agents, mode=self.chosen_mode)
         return True
 
     def _create(self) -> list[Task]:
@@ -322,10 +232,6 @@ class SeveralForm(TaskForm):
     def prompts(self) -> list[str]:
         return [entry.prompt for entry in self.entries if entry.is_kept]
 
-    def reopened(self) -> TaskForm:
-        """The composer with all that was typed and chosen."""
-        said = {name: value for name, value in self.carried if name in self.fields}
+    def reopened(self, **more: Any) -> TaskForm:
         text = "\n\n".join(entry.prompt.strip("\n") for entry in self.entries)
-        form = TaskForm(by=self.by, initial=said | {"repo": self.chosen_repo, "prompt": text, "several": True})
-        form.attached = self.attached
-        return form
+        return super().reopened(prompt=text, several=True, **more)

@@ -25,7 +25,9 @@ from tasks.web.prompt_templates import initial_of
 def home(request: Request) -> HttpResponse:
     if request.htmx and not request.htmx.history_restore_request:
         return _part(request)
-    return show(request, TaskForm(by=request.user, repo=request.GET.get("repo", ""), initial=initial_of(request)))
+    form = TaskForm(by=request.user, repo=request.GET.get("repo", ""), initial=initial_of(request))
+    form.choose_preset(request.GET.get("preset", ""))
+    return show(request, form)
 
 
 def show(request: Request, form: TaskForm) -> HttpResponse:

@@ -52,5 +52,7 @@ class Codex(ShellAdapter):
 def agents(monkeypatch: pytest.MonkeyPatch) -> None:
     """Six agents, two of them with models and with more modes than one."""
     others = [type(f"Agent{n}", (ShellAdapter,), {"name": f"agent{n}", "label": f"Agent {n}"})() for n in range(3)]
-    for adapter in (Claude(), Codex(), *others):
+    for name in list(ADAPTERS):
+        monkeypatch.delitem(ADAPTERS, name)
+    for adapter in (ShellAdapter(), Claude(), Codex(), *others):
         monkeypatch.setitem(ADAPTERS, adapter.name, adapter)

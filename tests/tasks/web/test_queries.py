@@ -14,7 +14,7 @@ from django.urls import get_resolver, reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from tasks.models import ApiToken, Attachment, Event, Patch, PromptTemplate, Repo, Run, Task, Turn, User
+from tasks.models import ApiToken, Attachment, Event, Patch, Preset, PromptTemplate, Repo, Run, Task, Turn, User
 from tasks.running import events
 from tasks.web.log import MOST_EVENTS
 from tasks.web.urls import urlpatterns
@@ -38,6 +38,8 @@ class World:
         self.working, self.over = self._run(self.small, "running"), self._run(self.small, "failed")
         Turn.objects.create(run=self.working, number=2, prompt="more", author=owner, status="queued")
         self.spare = Repo.objects.create(owner=owner, source="https://example.org/spare", name="spare")
+        choices = [{"agent": "shell", "model": "", "attempts": 2, "options": {}}]
+        self.preset = Preset.objects.create(owner=owner, name="first", choices=choices)
         self.prompt = PromptTemplate.objects.create(owner=owner, name="first", prompt="x")
         self.token = ApiToken.objects.create(user=owner, name="first", digest="0" * 64, hint="ac_0")
         self.attachment = self._attachment("first")
@@ -58,6 +60,7 @@ class World:
             turn.attachments.add(self._attachment(f"file {number}"))
             self._log(self.run, turn)
             PromptTemplate.objects.create(owner=self.owner, name=f"prompt {number}", prompt="x")
+            Preset.objects.create(owner=self.owner, name=f"preset {number}", choices=self.preset.choices)
             ApiToken.objects.create(user=self.owner, name=f"token {number}", digest=f"{number:064}", hint="ac_1")
 
     def _run(self, task: Task, status: str) -> Run:
@@ -156,6 +159,8 @@ CALLS: dict[str, list[Call]] = {
     "prompt": [show("@prompt"), do("@prompt", name="other", prompt="x")],
     "prompt-text": [show("@prompt")],
     "prompt-remove": [show("@prompt"), do("@prompt")],
+    "preset-save": [do(preset_name="Both", status=200, **NEW_TASK), do(preset_name="", status=422)],
+    "preset-remove": [do("@preset", status=200)],
     "repos": [show(), show(q="repo"), part(show())],
     "repo": [show("@repo"), part(show("@repo")), do("@repo", setup_script="true", network_preset="none")],
     "repo-fetch": [do("@spare")],
