@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.installed import share
+from tests.models.server import ModelServer
 from tests.spine import broken
+from tests.spine.person import Person
 from tests.spine.product import Product
 
 
@@ -59,3 +62,28 @@ def make_broken(make_product: Callable[..., Product], tmp_path: Path) -> Callabl
         return product
 
     return make
+
+
+AGENTS = ("claude", "codex", "opencode")  # of `make test`; the others are installed by the long tests that want them
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[ModelServer]:
+    """The scripted model that the agents of `person`'s product ask."""
+    with ModelServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def person(model: ModelServer) -> Iterator[Person]:
+    """A user of a product with agents, whose model is the scripted one. Silence is longer than an agent's start."""
+    product = Product(CHECKPOINT_S="1", AGENT_SILENCE_S="20", AGENT_RETRY_S="1", MAX_ACTIVE_RUNS="12", **model.environment)
+    try:
+        product.environment["ALLOW_PRIVATE_HOSTS"] += f",127.0.0.1:{model.port}"
+        share(product.data, *AGENTS)
+        product.start()
+        person = Person(product)
+        yield person
+        person.close()
+    finally:
+        product.close()

@@ -1,0 +1,150 @@
+"""The real agents when things go wrong: the model's API refuses, hangs, or is cut; the user stops; the budget is used up."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.models.server import ModelServer
+from tests.spine.conftest import AGENTS
+from tests.spine.person import Person
+from tests.spine.product import FINAL, send, wait_for
+from tests.spine.test_agents_work import all_end, of_kind, said, tail, turns, word
+
+
+def test_a_stop_ends_a_tool_and_the_wait_for_the_model(person: Person, model: ModelServer) -> None:
+    product, about = person.product, word()
+    runs = person.start("[[write before.txt]] [[sleep-tool 600]]", *AGENTS)
+    for agent, run in runs.items():
+        wait_for(lambda run=run: "waiting" in str(of_kind(product, run, "tool_call")[2:]), f"the waiting tool of {agent}", 60)
+        person.stop(run)
+    all_end(product, runs, "canceled", seconds=20)
+    for agent, run in runs.items():
+        assert set(product.files(run)) == {"before.txt"}, agent
+
+    for run in runs.values():  # and on in the same conversation
+        person.follow_up(run, f"[[hang]] {about}")
+    wait_for(lambda: len({seen.headers["user-agent"] for seen in model.asked(about)}) == len(AGENTS), "all that wait for the model", 60)
+    for run in runs.values():
+        person.stop(run)
+    for agent, run in runs.items():
+        wait_for(lambda run=run: turns(product, run)[1]["status"] == "canceled", f"the second stop of {agent}", 20)
+        assert set(product.files(run)) == {"before.txt"}, agent
+
+
+def test_errors_of_the_api_are_told_as_what_they_are(person: Person) -> None:
+    """One after the other in the same run; a turn that fails ends no conversation."""
+    product = person.product
+    scenes = [("[[status 401]]", "auth"), ("[[status 404]]", "model"), ("[[credit]]", "credit"), ("[[context]]", "context")]
+    about = word()
+    runs = person.start(f"{scenes[0][0]} {about}", *AGENTS)
+    for number, (marker, expected) in enumerate(scenes, 1):
+        if number > 1:
+            for run in runs.values():
+                person.follow_up(run, f"{marker} {about}")
+        for agent, run in runs.items():
+            wait_for(
+                lambda run=run, number=number: len(turns(product, run)) == number and turns(product, run)[-1]["finished_at"],
+                f"the end of {marker} with {agent}",
+                90,
+            )
+            row = turns(product, run)[-1]
+            assert (row["status"], row["error_class"]) == ("failed", expected), f"{agent} {marker}\n{tail(product, run)}"
+            assert product.run(run)["error"], f"{agent} {marker}"
+            assert of_kind(product, run, "error"), f"{agent} {marker}"
+    for run in runs.values():
+        person.follow_up(run, "[[write after.txt]]")
+    for agent, run in runs.items():
+        wait_for(lambda run=run: turns(product, run)[-1]["status"] == "succeeded", f"the end of what went well with {agent}", 90)
+        assert set(product.files(run)) == {"after.txt"}, agent
+
+
+def test_a_rate_limit_that_goes_away_is_waited_for(person: Person) -> None:
+    product = person.product
+    runs = person.start(f"[[status 429 then ok]] [[write hello.txt]] {word()}", *AGENTS)
+    for agent, run in runs.items():
+        wait_for(lambda run=run: turns(product, run)[-1]["status"] == "succeeded", f"success of {agent}", 90)
+        assert set(product.files(run)) == {"hello.txt"}, agent
+
+
+def test_an_overload_is_tried_again_a_few_times(person: Person) -> None:
+    product = person.product
+    runs = person.start(f"[[status 529]] {word()}", *AGENTS)
+    for agent, run in runs.items():
+        wait_for(lambda run=run: len(turns(product, run)) == 3 and turns(product, run)[-1]["finished_at"], f"three tries of {agent}", 150)
+        rows = turns(product, run)
+        assert [row["error_class"] for row in rows] == ["overloaded"] * 3, f"{agent}\n{tail(product, run)}"
+        assert [row["kind"] for row in rows] == ["prompt", "retry", "retry"], agent
+        assert product.run(run)["status"] == "failed", agent
+
+
+def test_an_endpoint_that_refuses_connections_is_told(person: Person, model: ModelServer) -> None:
+    product = person.product
+    model.refuse()
+    try:
+        runs = person.start(f"hello {word()}", *AGENTS)
+        for agent, run in runs.items():
+            wait_for(lambda run=run: turns(product, run)[0]["finished_at"], f"the end of {agent}", 120)
+            row = turns(product, run)[0]
+            assert row["status"] == "failed", agent
+            assert row["error_class"] in ("overloaded", "hung", "crashed"), f"{agent}: {row['error_class']}\n{tail(product, run)}"
+    finally:
+        model.accept()
+        for run in runs.values():
+            if product.run(run)["status"] not in FINAL:
+                person.stop(run)
+    for run in runs.values():
+        product.ended(run, 60)
+
+
+def test_a_stream_that_is_cut_with_the_gateway_goes_on(person: Person, model: ModelServer) -> None:
+    product, about = person.product, word()
+    runs = person.start(f"[[write before.txt]] [[say Half of it]] [[gate {about}]] [[say and the rest.]] [[write after.txt]]", *AGENTS)
+    for agent in AGENTS:
+        wait_for(lambda agent=agent: at_gate(model, about, agent), f"{agent} in the middle of a stream", 60)
+    send([product.service("gateway")], signal.SIGKILL)
+    model.open(about)
+    for agent, run in runs.items():
+        wait_for(lambda run=run: turns(product, run)[-1]["status"] == "succeeded", f"success of {agent}", 90)
+        assert set(product.files(run)) == {"before.txt", "after.txt"}, f"{agent}\n{tail(product, run)}"
+        assert len(turns(product, run)) <= 2, agent
+        assert "and the rest." in said(product, run), agent
+
+
+def at_gate(model: ModelServer, about: str, agent: str) -> bool:
+    """Whether the agent's third answer, the one with the gate, has begun."""
+    name = {"claude": "claude", "codex": "codex", "opencode": "opencode"}[agent]
+    return len([seen for seen in model.asked(about) if name in seen.headers.get("user-agent", "") and seen.status == 200]) >= 3
+
+
+@pytest.fixture
+def budget(person: Person) -> Iterator[None]:
+    person.do("from tasks.models import Budget; Budget.objects.create(scope='run', usd='1.00')")
+    yield
+    person.do("from tasks.models import Budget; Budget.objects.all().delete()")
+
+
+@pytest.mark.usefixtures("budget")
+def test_a_budget_that_is_used_up_ends_the_turn(person: Person) -> None:
+    product = person.product
+    runs = person.start("[[write before.txt]] [[spend 1000000]] [[write after.txt]]", *AGENTS)
+    all_end(product, runs, "failed")
+    for agent, run in runs.items():
+        row = product.run(run)
+        assert row["error_class"] == "credit", agent
+        assert "budget" in row["error"].lower(), agent
+        assert set(product.files(run)) == {"before.txt"}, agent
+        assert "budget" in person.get(f"/runs/{run}/").lower(), agent
+
+
+def test_an_agent_that_stays_after_its_result_counts_as_finished(person: Person) -> None:
+    """Claude Code stays for what it runs in the background."""
+    product = person.product
+    runs = person.start("[[write hello.txt]] [[background 600]] [[say It is done.]]", "claude")
+    row = product.ended(runs["claude"], 60)
+    assert row["status"] == "succeeded", tail(product, runs["claude"])
+    assert turns(product, runs["claude"])[0]["outcome"]["reason"] == "finished"
+    assert set(product.files(runs["claude"])) == {"hello.txt"}
+    assert not product.inhabitants(product.ref(runs["claude"])) or product.is_clean() is None
