@@ -45,7 +45,8 @@ is /dev/null. With `"ends_on"` a line of its standard output may say that its wo
 members of one of these patterns (of objects in it again only those named), in a line that was not cut. Then its standard
 input is closed when all that it was promised is written, new messages are refused, and when it has not left after
 `"linger_s"` without output it is ended, with reason "finished", which counts as success. A line that matches one of
-`"goes_on"` takes that back, but for the input.
+`"goes_on"` takes that back, but for the input. A step with `"acp"` is a client of the Agent Client Protocol, and its
+command the agent: what it gets and writes is told in `acp`.
 When its leader has ended, everything else is killed, in whatever group or session, before the next step or the patch.
 
 Control: a unix stream socket. A message is a 4-byte big-endian length, that many bytes of JSON (an object, at most

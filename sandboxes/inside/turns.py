@@ -117,13 +117,12 @@ class Turn:
         return outcome
 
     async def _run_step(self, step: Mapping[str, Any]) -> Outcome:
-        env = {**self._house.plain_env(), **step["env"]}
         self._house.runs.open()
         self._tick = self._loop.later(self._spec["checkpoint_s"], self._ticked)
         try:
             return await self._ended(
                 step["name"],
-                lambda: processes.become(step["argv"], env, step["cwd"], self._house.limits, step["files"]),
+                self._main(step, {**self._house.plain_env(), **step["env"]}),
                 step["total_s"],
                 silence_s=step["silence_s"],
                 has_input=step["stdin"],
@@ -132,6 +131,18 @@ class Turn:
             )
         finally:
             self._tick.cancel()
+
+    def _main(self, step: Mapping[str, Any], env: Mapping[str, str]) -> Callable[[], object]:
+        """What the step's process does."""
+        argv, cwd, files, limits = step["argv"], step["cwd"], step["files"], self._house.limits
+        if step["acp"] is None:
+            return lambda: processes.become(argv, env, cwd, limits, files)
+        from .acp import drive
+
+        workspace, grace_s = self._house.options.workspace, self._spec["term_grace_s"]
+        return lambda: drive(
+            step["acp"], argv=argv, env=env, cwd=cwd, files=files, limits=limits, workspace=workspace, grace_s=grace_s
+        )  # fmt: skip
 
     async def _ended(self, name: str, main: Callable[[], object], total_s: float, **more: Any) -> Outcome:
         self.step = Step(
@@ -204,7 +215,7 @@ def checked(spec: object) -> Mapping[str, Any]:
 
 def _check_talk(step: dict[str, Any]) -> None:
     """What goes into a step, and which of its lines say that it is done."""
-    for name, default in (("stdin", False), ("input", []), ("ends_on", []), ("goes_on", []), ("linger_s", _LINGER_S)):
+    for name, default in (("stdin", False), ("input", []), ("ends_on", []), ("goes_on", []), ("linger_s", _LINGER_S), ("acp", None)):
         step.setdefault(name, default)
     lines, who = step["input"], f"The step {step['name']!r}"
     if not isinstance(step["stdin"], bool):
@@ -219,6 +230,12 @@ def _check_talk(step: dict[str, Any]) -> None:
     linger_s = step["linger_s"]
     if not isinstance(linger_s, (int, float)) or isinstance(linger_s, bool) or not linger_s > 0:
         raise RequestError("bad", f"{who} does not say properly how long it may linger.")
+    if step["acp"] is not None:
+        from . import acp
+
+        wrong = "It has a standard input of its own." if step["stdin"] else acp.check(step["acp"])
+        if wrong:
+            raise RequestError("bad", f"{who} cannot speak the Agent Client Protocol. {wrong}")
 
 
 def is_command(argv: object) -> bool:
