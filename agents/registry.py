@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from agents.adapters.acp import AcpAdapter
 from agents.adapters.base import Adapter
 from agents.adapters.claude import ClaudeAdapter
 from agents.adapters.codex import CodexAdapter
 from agents.adapters.gemini import GeminiAdapter
+from agents.adapters.profiles import PROFILES
 from agents.adapters.shell import ShellAdapter
 
 ADAPTERS: dict[str, Adapter] = {
@@ -14,6 +16,7 @@ ADAPTERS: dict[str, Adapter] = {
         ClaudeAdapter(),
         CodexAdapter(),
         GeminiAdapter(),
+        *(AcpAdapter(profile) for profile in PROFILES),
         ShellAdapter(),
     )
 }

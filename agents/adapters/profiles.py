@@ -120,3 +120,6 @@ QWEN = Profile(
     quiet=("qwen/", "craft/"),
     can_limit_turns=True,
 )
+
+PROFILES = (OPENCODE, COPILOT, QWEN)
+"""In the order in which they are shown."""
