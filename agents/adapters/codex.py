@@ -36,7 +36,8 @@ from agents.packages import PACKAGES
 CODEX_HOME = f"{HOME}/.codex"
 PROMPT_FILE = f"{CODEX_HOME}/asynccode-prompt.txt"  # there, as the folder must exist
 KEY = "ASYNCCODE_MODEL_TOKEN"
-WITH_PROMPT = f'exec "$@" < {PROMPT_FILE}'
+SAYS_MODEL = "asynccode.model"  # our own line before the first of Codex, which never says which model it asks
+WITH_PROMPT = f'printf "%s\\n" "$1"; shift; exec "$@" < {PROMPT_FILE}'
 
 KINDS = {"add": "Add", "delete": "Delete", "update": "Edit"}
 RETRIES = ("Reconnecting...", "Falling back")
@@ -85,7 +86,7 @@ class CodexAdapter(NativeAdapter):
             argv += ["-c", f"{key}={_toml(value)}"]
         argv += [*turn.options.get("extra_args", []), *([turn.resume] if turn.resume else []), "-"]
         return Launch(
-            argv=["/bin/sh", "-c", WITH_PROMPT, "codex", *argv],
+            argv=["/bin/sh", "-c", WITH_PROMPT, "codex", json.dumps({"type": SAYS_MODEL, "model": model}), *argv],
             env={"CODEX_HOME": CODEX_HOME, KEY: access.token},
             files={PROMPT_FILE: turn.text},
             ends_on=[{"type": "turn.completed"}, {"type": "turn.failed"}],
@@ -93,8 +94,10 @@ class CodexAdapter(NativeAdapter):
 
     def read(self, said: dict[str, Any], state: ParseState) -> Iterator[AgentEvent]:
         match said.get("type"):
+            case "asynccode.model":
+                state["model"] = storable(text(said.get("model"))[:200])
             case "thread.started":
-                self.converses(text(said.get("thread_id")), state)
+                self._begin(text(said.get("thread_id")), state)
             case "turn.started":
                 errors.goes_on(state)
             case "item.started" | "item.updated" | "item.completed" as kind:
@@ -105,12 +108,21 @@ class CodexAdapter(NativeAdapter):
             case "turn.failed":
                 yield from self._failed(text(mapping(said.get("error")).get("message")), state)
             case "error":  # of what is retried; what is final comes as turn.failed too
-                words = text(said.get("message"))
-                state["stderr"] = storable(words[: errors.SAID_MAX])
+                words = errors.words(text(said.get("message")))
+                state |= {"stderr": storable(words[: errors.SAID_MAX]), "is_retried": True}
                 if words.startswith(RETRIES):
                     yield log(words)
             case _:
                 yield unknown(said)
+
+    def _begin(self, thread: str, state: ParseState) -> None:
+        """Items are numbered anew with each turn, figures go on from turn to turn."""
+        self.converses(thread, state)
+        thread = text(state.get("conversation"))
+        before = mapping(mapping(state.get("carried")).get(thread))
+        turns = count(before.get("turns")) + 1
+        state["carried"] = {thread: {"turns": turns, "figures": before.get("figures") or [0] * len(FIGURES)}}
+        state["items"] = f"{thread[-8:]}-{turns}"
 
     def _item(self, item: dict[str, Any], phase: str, state: ParseState) -> Iterator[AgentEvent]:
         kind, words, is_over = item.get("type"), text(item.get("text")), phase == "completed"
@@ -139,7 +151,7 @@ class CodexAdapter(NativeAdapter):
         yield AgentEvent("message", {"text": words})
 
     def _tool(self, item: dict[str, Any], kind: str, *, is_over: bool, state: ParseState) -> Iterator[AgentEvent]:
-        call = text(item.get("id"))
+        call = f"{text(state.get('items'))}-{text(item.get('id'))}"
         known = state.setdefault("calls", [])
         if storable(call) not in known:
             known.append(storable(call))
@@ -149,17 +161,17 @@ class CodexAdapter(NativeAdapter):
             yield AgentEvent("tool_result", {"id": call} | _result(item, kind))
 
     def _usage(self, said: dict[str, Any], state: ParseState) -> Iterator[AgentEvent]:
-        """The figures are those of the whole thread; what was there before this turn is carried."""
-        thread = text(state.get("conversation"))
+        """The figures are those of the whole thread: what came since its last turn."""
         now = [count(said.get(figure)) for figure in FIGURES]
-        before = mapping(state.get("carried")).get(thread) or [0] * len(FIGURES)
-        read, cached, written, thought = (max(0, new - old) for new, old in zip(now, before, strict=True))
-        state["carried"] = {thread: now}
-        if read or written:
-            yield usage("", read=read, cached=cached, written=written, thought=thought)
+        for carried in mapping(state.get("carried")).values():
+            read, cached, written, thought = (max(0, new - old) for new, old in zip(now, carried["figures"], strict=True))
+            carried["figures"] = now
+            if read or written:
+                yield usage(text(state.get("model")), read=read, cached=cached, written=written, thought=thought)
 
     def _failed(self, words: str, state: ParseState) -> Iterator[AgentEvent]:
         error_class = errors.classify(words) or ErrorClass.CRASHED
+        words = errors.words(words)
         errors.failed(state, error_class, words)
         yield errors.event(error_class, self.label, words)
 

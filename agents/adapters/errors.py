@@ -5,6 +5,7 @@ The patterns were collected from what the agents of `tests/agents/golden` print 
 
 from __future__ import annotations
 
+import json
 import re
 
 from agents.adapters.base import AgentEvent, Ending, ErrorClass, Outcome, ParseState
@@ -41,7 +42,7 @@ _SAYINGS = [
             r"context[ _-]?(length|window|limit)|prompt is too long|input is too long|maximum context|request_too_large|input token count"
             r"|exceeds the (maximum|limit).{0,40}tokens|too many tokens",
         ),
-        (ErrorClass.OVERLOADED, r"overloaded"),
+        (ErrorClass.OVERLOADED, r"overloaded|at capacity|high demand"),
         (ErrorClass.RATE_LIMIT, r"rate[ _-]?limit|too many requests|resource[ _]exhausted|usage limit|hit your limit"),
         (
             ErrorClass.MODEL,
@@ -62,6 +63,7 @@ _UNREACHED = re.compile(
     r"|premature(ly)? close|terminated|network|timed? ?out|unavailable|bad gateway|internal server error|incomplete|stream ended",
     re.IGNORECASE,
 )
+_WRAPPED = re.compile(r"^\[API Error: (.*)\]", re.DOTALL)
 _STATUS = re.compile(r"(?:status|code|error|http|answered)\W{0,4}([45]\d\d)\b", re.IGNORECASE)
 _STATUSES = {
     401: ErrorClass.AUTH,
@@ -88,6 +90,21 @@ def classify(text: str, status: int | None = None) -> ErrorClass | None:
         if pattern.search(text):
             return cls
     return _STATUSES.get(status or 0) or (ErrorClass.OVERLOADED if _UNREACHED.search(text) else None)
+
+
+def words(said: str) -> str:
+    """What the model API said, without what programs wrap around it: Gemini's brackets and JSON, Codex's URL of our bridge."""
+    said = re.sub(r", url: http://127\.0\.0\.1:\S*", "", said)
+    found = _WRAPPED.search(said)
+    if found is None:
+        return said
+    try:
+        body = json.loads(found[1])
+    except (ValueError, RecursionError):
+        return found[1]
+    error = body.get("error", body) if isinstance(body, dict) else body
+    message = error.get("message") if isinstance(error, dict) else None
+    return message if isinstance(message, str) and message else found[1]
 
 
 def advice(error_class: ErrorClass, label: str) -> str:
@@ -142,5 +159,5 @@ def ended(label: str, ending: Ending, state: ParseState, otherwise: Outcome) -> 
     last = str(state.get("stderr", ""))
     if ending.signal is not None:
         return outcome(ErrorClass.KILLED, label, f"Signal {ending.signal} ended it.")
-    code = "" if ending.code is None else f" Exit code {ending.code}."
-    return outcome(classify(last) or ErrorClass.CRASHED, label, f"{shortened(last)}{code}")
+    code = f" (exit code {ending.code})" if ending.code else ""
+    return outcome(classify(last) or ErrorClass.CRASHED, label, f"{shortened(last)} It left without a result{code}.".strip())

@@ -87,7 +87,7 @@ class GeminiAdapter(NativeAdapter):
     def _settings(self, turn: TurnRequest) -> dict[str, Any]:
         settings: dict[str, Any] = {
             "security": {"auth": {"selectedType": "gemini-api-key"}},
-            "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
+            "general": {"maxAttempts": 3, "enableAutoUpdate": False, "enableAutoUpdateNotification": False},
             "privacy": {"usageStatisticsEnabled": False},
             "telemetry": {"enabled": False},
         }
@@ -108,6 +108,7 @@ class GeminiAdapter(NativeAdapter):
         match kind:
             case "init":
                 self.converses(text(said.get("session_id")), state)
+                state["begun"] = storable(text(said.get("timestamp"))[:40])  # tells the messages of this turn from those of others
                 errors.goes_on(state)
             case "message" if said.get("role") == "user":
                 pass
@@ -134,14 +135,14 @@ class GeminiAdapter(NativeAdapter):
             if "writing" not in state:
                 state |= {"writing": "", "messages": count(state.get("messages")) + 1}
             state["writing"] = storable(state["writing"] + chunk)
-            yield AgentEvent("message", {"id": f"message-{state['messages']}", "chunk": chunk})
+            yield AgentEvent("message", {"id": _id(state), "chunk": chunk})
 
     def _whole(self, state: ParseState) -> Iterator[AgentEvent]:
         """Something else follows the pieces of a message: it is whole."""
         if "writing" in state:
             words = state.pop("writing")
             self.answers(words, state)
-            yield AgentEvent("message", {"id": f"message-{state['messages']}", "text": words})
+            yield AgentEvent("message", {"id": _id(state), "text": words})
 
     def _tool_use(self, said: dict[str, Any], state: ParseState) -> AgentEvent:
         name, inputs = text(said.get("tool_name")), mapping(said.get("parameters"))
@@ -161,11 +162,16 @@ class GeminiAdapter(NativeAdapter):
             errors.succeeded(state)
             return
         error = mapping(said.get("error"))
-        words = text(error.get("message")) or text(state.get("stderr")) or "It ended with an error."
+        said_it = text(error.get("message")) or text(state.get("stderr")) or "It ended with an error."
         stopped = error.get("type") in ("FatalTurnLimitedError", "FatalCancellationError")
-        error_class = ErrorClass.KILLED if stopped else errors.classify(words) or ErrorClass.CRASHED
+        error_class = ErrorClass.KILLED if stopped else errors.classify(said_it) or ErrorClass.CRASHED
+        words = errors.words(said_it)
         errors.failed(state, error_class, words)
         yield errors.event(error_class, self.label, words)
+
+
+def _id(state: ParseState) -> str:
+    return f"{text(state.get('begun'))}-{state['messages']}"
 
 
 def _plain(prompt: str) -> str:

@@ -144,7 +144,7 @@ def unknown(said: Mapping[str, Any]) -> AgentEvent:
 def title(verb: str, rest: Any) -> str:
     """A short line for a person: a path below the workspace without it, of a text its first line."""
     lines = text(rest).strip().splitlines()
-    line = lines[0].strip().removeprefix(WORKSPACE) if lines else ""
+    line = lines[0].strip().removeprefix(WORKSPACE).removeprefix("./") if lines else ""
     whole = f"{verb} {line}".strip() + (" …" if len(lines) > 1 else "")
     return whole if len(whole) <= TITLE_MAX else whole[: TITLE_MAX - 1] + "…"
 
