@@ -79,6 +79,7 @@ class GeminiAdapter(NativeAdapter):
                 "GEMINI_API_KEY": access.token,
                 "GOOGLE_GEMINI_BASE_URL": access.base_url,
                 "GEMINI_CLI_TRUST_WORKSPACE": "true",
+                "GEMINI_CLI_NO_RELAUNCH": "true",  # as a child of itself it loses what goes beyond 64 KiB of a pipe when it leaves
             },
             files={PROMPT_FILE: _plain(turn.text), SETTINGS_FILE: json.dumps(self._settings(turn))},
             ends_on=[{"type": "result"}],
