@@ -244,7 +244,7 @@ def _tried(argv: Sequence[str], version: str, run_as: Mapping[str, Any] | None) 
         raise InstallFailed(f"{name} says that it is {_last(said)!r}, but {version} was to be installed.")
 
 
-def version_said(package: Package, root: Path, *, run_as: Mapping[str, Any] | None = None) -> None:
+def check(package: Package, root: Path, *, run_as: Mapping[str, Any] | None = None) -> None:
     """See that an installed package's program works; InstallFailed says what is wrong with it."""
     _tried([str(root.resolve() / package.name / package.version / "bin" / package.program)], package.version, run_as)
 

@@ -46,7 +46,8 @@ def services(listener: socket.socket) -> list[Service]:
     programs = {
         "web": [*daphne, "asynccode.asgi:application"],
         "worker": [MANAGE, "work", settings.QUEUE_HOST, settings.QUEUE_RUNS, "--workers", str(settings.WORKERS)],
-        "operations": [MANAGE, "work", settings.QUEUE_OPERATIONS, "--workers", "2"],  # hours long: runs must not wait for them
+        # Hours long: runs must not wait for them.
+        "operations": [MANAGE, "work", settings.QUEUE_HOST_OPERATIONS, settings.QUEUE_OPERATIONS, "--workers", "2"],
         "cron": [MANAGE, "rqcron", "tasks.running.cron", "--logging-level", "WARNING", "--skip-checks"],
         "follow": [MANAGE, "follow"],
         "gateway": [MANAGE, "gateway"],

@@ -148,12 +148,13 @@ CONTENT_SECURITY_POLICY = {
 
 # --- jobs -------------------------------------------------------------------------------------------------------
 # Rows are the queue; Redis only carries nudges. `runs` may be taken by any host, `host-NAME` only by the one that
-# holds the sandbox, `operations` holds long chores.
+# holds the sandbox, `operations` and `operations-NAME` hold long chores.
 QUEUE_RUNS = "runs"
 QUEUE_HOST = f"host-{HOST_NAME}"
 QUEUE_OPERATIONS = "operations"
+QUEUE_HOST_OPERATIONS = f"operations-{HOST_NAME}"
 RQ_QUEUES = {name: {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 300} for name in (QUEUE_RUNS, QUEUE_HOST)}
-RQ_QUEUES[QUEUE_OPERATIONS] = {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 4 * 3600}
+RQ_QUEUES |= {name: {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 4 * 3600} for name in (QUEUE_OPERATIONS, QUEUE_HOST_OPERATIONS)}
 RQ_SHOW_ADMIN_LINK = False  # their pages are at one address only: /django-rq/
 RQ = {"DEFAULT_RESULT_TTL": 60, "DEFAULT_FAILURE_TTL": 24 * 3600}
 WORKERS = env.number("WORKERS", max(2, min(8, 2 * (os.cpu_count() or 1))), least=1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import cache
+from pathlib import Path
 
 from django.conf import settings
 
+from agents.registry import ADAPTERS
 from sandboxes.base import Backend, Limits, SandboxSpec
 from sandboxes.local import accounts
 from sandboxes.local.backend import LocalBackend
@@ -41,9 +43,15 @@ def key(run_id: int, generation: int) -> str:
     return f"{installation()}:{run_id}:{generation}"
 
 
+def agents_folder() -> Path:
+    """The agents' programs on this host; what a sandbox sees as /opt/agents."""
+    return Path(settings.DATA, "agents")
+
+
 def spec(run: Run) -> SandboxSpec:
     return SandboxSpec(
         mirror=run.task.repo.mirror_path,
+        agents=agents_folder() if run.agent in ADAPTERS and ADAPTERS[run.agent].package else None,
         network=run.task.repo.network_policy,
         limits=Limits(
             memory_mb=settings.SANDBOX_MEMORY_MB,

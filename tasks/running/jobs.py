@@ -41,7 +41,7 @@ from tasks.models import (
     Turn,
     TurnKind,
 )
-from tasks.running import attachments, backends, events, lifecycle, nudge, operations, patches, reconcile, scheduler, specs
+from tasks.running import attachments, backends, events, installs, lifecycle, nudge, operations, patches, reconcile, scheduler, specs
 from tasks.running.redact import Redactor
 
 logger = logging.getLogger(__name__)
@@ -97,6 +97,9 @@ def start_turn(run_id: int, generation: int) -> None:
     run = Run.objects.select_related("task__repo").get(pk=run_id)
     turn = Turn.objects.filter(run=run, status__in=ACTIVE).first()
     if turn is None:  # canceled meanwhile
+        return
+    if (package := installs.missing(run)) is not None:
+        operations.await_install(run, package, _held(generation, owner))
         return
     row, _ = Sandbox.objects.get_or_create(
         run=run, generation=generation, defaults={"backend": run.backend, "host": settings.HOST_NAME if run.backend == "local" else ""}

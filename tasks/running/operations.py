@@ -14,12 +14,13 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from agents.packages import Package
 from tasks.errors import AppError
 from tasks.git import mirrors, remotes
 from tasks.git.features import features
 from tasks.git.sources import Source, parse_source
-from tasks.models import Operation, OperationStatus, Repo, RunStatus, Task
-from tasks.running import backends, lifecycle, nudge
+from tasks.models import Operation, OperationStatus, Repo, Run, RunStatus, Task
+from tasks.running import backends, installs, lifecycle, nudge
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,13 @@ def begin(kind: str, subject: str) -> Operation:
     """The unfinished operation of this kind on this subject, made if there is none, and a worker asked to do it."""
     with transaction.atomic():
         operation, _ = Operation.objects.filter(status__in=UNFINISHED).get_or_create(kind=kind, subject=subject)
-        nudge.enqueue(settings.QUEUE_OPERATIONS, "run_operation", operation.pk)
+        nudge.enqueue(_queue(kind), "run_operation", operation.pk)
     return operation
+
+
+def _queue(kind: str) -> str:
+    """A mirror may be made by any host; what is installed, is installed here."""
+    return settings.QUEUE_HOST_OPERATIONS if kind == "install" else settings.QUEUE_OPERATIONS
 
 
 def work(operation_id: int) -> None:
@@ -87,9 +93,10 @@ def _keep_lease(operation_id: int, owner: str, over: threading.Event) -> None:
 def start_again() -> None:
     """Reconcile's part: nudge what waits or whose worker died; give up on what killed its worker too often."""
     stale = Operation.objects.filter(Q(status=OperationStatus.QUEUED) | Q(status=OperationStatus.RUNNING, lease_until__lt=Now()))
-    for operation in stale:
+    elsewhere = Q(kind="install") & ~Q(subject__endswith=f"@{settings.HOST_NAME}")
+    for operation in stale.exclude(elsewhere):
         if operation.tries < MOST_TRIES:
-            nudge.enqueue_now(settings.QUEUE_OPERATIONS, "run_operation", operation.pk)
+            nudge.enqueue_now(_queue(operation.kind), "run_operation", operation.pk)
             continue
         error = f"Given up after {operation.tries} tries: the worker died each time."
         if Operation.objects.filter(pk=operation.pk, status=operation.status).update(
@@ -177,5 +184,18 @@ def _mirror_failed(subject: str, error: str) -> None:
         _fail_waiting(task, error)
 
 
-KINDS: dict[str, Callable[[str, Progress], None]] = {"mirror": _mirror}
-FAILED: dict[str, Callable[[str, str], None]] = {"mirror": _mirror_failed}
+# --- the agents' programs -------------------------------------------------------------------------------------------------
+
+
+def await_install(run: Run, package: Package, fence: Q) -> None:
+    """Put a run that has been chosen to start back into the queue, where it waits for its agent to be installed on this host."""
+    until = Now() + timedelta(seconds=installs.WAIT_S)
+    with transaction.atomic():
+        if lifecycle.requeue(run.pk, source=[RunStatus.STARTING], fence=fence, queued_at=run.queued_at, not_before=until):
+            begin("install", installs.subject(package))
+    if installs.missing(run) is None:  # ended meanwhile, and may have let go on who waited then
+        installs.release(package)
+
+
+KINDS: dict[str, Callable[[str, Progress], None]] = {"mirror": _mirror, "install": installs.perform}
+FAILED: dict[str, Callable[[str, str], None]] = {"mirror": _mirror_failed, "install": installs.failed}

@@ -13,7 +13,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from tasks.models import ACTIVE, Run, RunStatus, Sandbox, SandboxStatus, Stage, User
-from tasks.running import lifecycle, nudge
+from tasks.running import installs, lifecycle, nudge
 
 _DISPATCHING = 0x61636F64  # advisory lock: one dispatch at a time over all workers
 _HOLDING = 0x61636F68  # with a host's number: held while that host stops its sandboxes
@@ -24,7 +24,7 @@ WITH active AS (
     SELECT t.owner_id, count(*) AS runs FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id
     WHERE r.status IN ('starting', 'running') GROUP BY t.owner_id
 ), queue AS (
-    SELECT r.id, r.task_id, w.is_ready, r.queued_at, r.generation, r.not_before,
+    SELECT r.id, r.task_id, r.agent, w.is_ready, r.queued_at, r.generation, r.not_before,
         coalesce(a.runs, 0) + row_number() OVER (PARTITION BY t.owner_id, w.is_ready ORDER BY r.queued_at, r.id) AS share
     FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id LEFT JOIN active a ON a.owner_id = t.owner_id,
         LATERAL (SELECT t.base_commit <> '' AND coalesce(r.not_before <= clock_timestamp(), true) AS is_ready) w
@@ -101,14 +101,17 @@ def places(run_ids: list[int]) -> dict[int, Place]:
     with connection.cursor() as cursor:
         cursor.execute(
             _QUEUE + ", placed AS (SELECT *, row_number() OVER (ORDER BY is_ready DESC, share, queued_at, id) AS position FROM queue)"
-            " SELECT id, position, is_ready, share <= %s, ceil(extract(epoch FROM not_before - clock_timestamp()))::int"
+            " SELECT id, position, is_ready, share <= %s, ceil(extract(epoch FROM not_before - clock_timestamp()))::int, agent"
             " FROM placed WHERE id = ANY(%s)",
             [settings.MAX_ACTIVE_RUNS_PER_USER, run_ids],
         )
         rows = cursor.fetchall()
     found = {}
-    for run_id, position, is_ready, is_within_share, seconds in rows:
-        if seconds is not None and seconds > 0:
+    installing = installs.reasons({row[-1] for row in rows if (row[-2] or 0) > 0})
+    for run_id, position, is_ready, is_within_share, seconds, agent in rows:
+        if seconds is not None and seconds > 0 and agent in installing:
+            reason = installing[agent]
+        elif seconds is not None and seconds > 0:
             reason = f"Tries again in {seconds} s."
         elif not is_ready:
             reason = "Waits for the repository's first mirror."
