@@ -177,8 +177,6 @@ def choose(call: Shell | Write | Plan, tools: Tools) -> tuple[str, dict[str, Any
     if isinstance(call, Plan):
         if name := _first(_PLANNERS, tools):
             return name, _planned(call, tools[name])
-        if "exec" in tools:
-            return "exec", f"text(await tools.update_plan({json.dumps(_planned(call, {'plan': {}}))}));\n"
         return choose(Shell("echo no list of things to do"), tools)
     if isinstance(call, Write):
         if name := _first(_WRITERS, tools):

@@ -56,6 +56,11 @@ class Person:
         self._python.stdout.close()
         self._python.wait(20)
 
+    @property
+    def cookies(self) -> dict[str, str]:
+        """Those of the session, for a browser."""
+        return dict(self._client.cookies)
+
     # --- pages ----------------------------------------------------------------------------------------------------------
 
     def get(self, path: str) -> str:
