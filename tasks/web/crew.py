@@ -106,15 +106,15 @@ class CrewForm(VerbForm):
             )
         for adapter in self.adapters:
             if adapter.efforts:
-                efforts = [("", "Its own"), *((effort, effort.capitalize()) for effort in adapter.efforts)]
-                self.fields[f"effort-{adapter.name}"] = forms.ChoiceField(choices=efforts, required=False, label="Reasoning effort")
+                efforts = [("", "Default"), *((effort, effort.capitalize()) for effort in adapter.efforts)]
+                self.fields[f"effort-{adapter.name}"] = forms.ChoiceField(choices=efforts, required=False, label="Effort")
             if adapter.can_limit_turns:
                 self.fields[f"turns-{adapter.name}"] = forms.IntegerField(
                     min_value=1,
                     max_value=services.MOST_STEPS,
                     required=False,
                     label="Most steps",
-                    widget=forms.NumberInput(attrs={"placeholder": "no limit"}),
+                    widget=forms.NumberInput(attrs={"placeholder": "No limit"}),
                 )
 
     # --- what is chosen at first ----------------------------------------------------------------------------------------
