@@ -64,7 +64,8 @@ def make_broken(make_product: Callable[..., Product], tmp_path: Path) -> Callabl
     return make
 
 
-AGENTS = ("claude", "codex", "opencode")  # of `make test`; the others are installed by the long tests that want them
+# Of `make test`, one for each format; the others are installed by the long tests that want them.
+AGENTS = ("claude", "codex", "opencode:google/gemini-2.5-pro")
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +81,7 @@ def person(model: ModelServer) -> Iterator[Person]:
     product = Product(CHECKPOINT_S="1", AGENT_SILENCE_S="20", AGENT_RETRY_S="1", MAX_ACTIVE_RUNS="12", **model.environment)
     try:
         product.environment["ALLOW_PRIVATE_HOSTS"] += f",127.0.0.1:{model.port}"
-        share(product.data, *AGENTS)
+        share(product.data, *(agent.partition(":")[0] for agent in AGENTS))
         product.start()
         person = Person(product)
         yield person

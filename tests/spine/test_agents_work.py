@@ -14,7 +14,7 @@ from tests.spine.conftest import AGENTS
 from tests.spine.person import Person
 from tests.spine.product import FINAL, Product, wait_for
 
-PROVIDERS = {"claude": "anthropic", "codex": "openai", "opencode": "openai"}
+PROVIDERS = {"claude": "anthropic", "codex": "openai", "opencode": "gemini"}
 _words = itertools.count(1)
 
 
@@ -102,7 +102,7 @@ def turns(product: Product, run: int) -> list[dict[str, Any]]:
 def test_text_arrives_while_it_is_written(person: Person, model: ModelServer) -> None:
     """The second half is not sent before the first was seen in the database. Codex tells its text whole."""
     product, gate = person.product, word()
-    runs = person.start(f"[[stream 50 0.01]] [[gate {gate}]] [[stream 50 0.01]]", "claude", "opencode")
+    runs = person.start(f"[[stream 50 0.01]] [[gate {gate}]] [[stream 50 0.01]]", "claude", "opencode:google/gemini-2.5-pro")
     for agent, run in runs.items():
         wait_for(lambda run=run: "chunk 50\n" in said(product, run), f"half of what {agent} says", 60)
         assert product.run(run)["status"] == "running", agent
