@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import httpcore
 from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from agents import upstream
 from agents.adapters.base import Provider
+from agents.apis.registry import APIS
+from agents.check import Reply, check
+from agents.grants import Key
+from agents.upstream import Failed
 from sandboxes.egress import HostError, PolicyError, PrivateHosts, Target, is_address, is_public, normalize, usable_addresses
 from tasks.errors import AppError, InvalidInput, NotAllowed
 from tasks.models import Credential, CredentialKind, User, Variable
@@ -77,8 +79,9 @@ def check_credential(*, credential: Credential, by: User) -> Credential:
 
 
 def delete_credential(*, credential: Credential, by: User) -> None:
-    """Runs that are at work lose it too: their next request to a model is refused."""
-    _check_may(credential, by)
+    """Operators may remove anybody's. Runs that are at work lose it too: their next request to a model is refused."""
+    if credential.owner_id is None or not by.is_operator:
+        _check_may(credential, by)
     Credential.objects.filter(pk=credential.pk).delete()
 
 
@@ -167,10 +170,11 @@ class Said:
     is_refused: bool = False
 
 
-def _judge(host: str, port: int, addresses: Sequence[str]) -> list[str]:
+async def _resolve(scheme: str, host: str, port: int) -> list[str]:
     target = Target(normalize(host), port)
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     try:
-        return usable_addresses(target, addresses, is_exempt=target in _private_hosts())
+        return usable_addresses(target, [str(entry[4][0]) for entry in found], is_exempt=target in _private_hosts())
     except PolicyError:
         raise _is_private(target) from None
 
@@ -178,27 +182,26 @@ def _judge(host: str, port: int, addresses: Sequence[str]) -> list[str]:
 @sensitive_variables()
 def _check(credential: Credential) -> Said:
     """Ask the provider. InvalidInput when its address leads to where nothing of ours may go."""
-    provider, secret = Provider(credential.provider), credential.secret
     is_subscription = credential.kind == CredentialKind.SUBSCRIPTION
-    where = urlsplit(upstream.base_of(provider, credential.base_url)).hostname
+    key = Key(credential.provider, credential.secret, credential.base_url, is_subscription)
+    label = LABELS[Provider(credential.provider)]
+    where = urlsplit(credential.base_url or APIS[credential.provider].base_url).netloc
 
-    async def ask() -> upstream.Answer:
+    async def ask() -> Reply:
         async with asyncio.timeout(CHECK_S):
-            return await upstream.ask(provider, credential.base_url, secret, _judge, is_subscription=is_subscription)
+            return await check(key, _resolve)
 
     try:
         answer = asyncio.run(ask())
-    except (TimeoutError, httpcore.TimeoutException):
+    except TimeoutError:
         return Said(f"It is not checked yet: {where} does not answer within {CHECK_S} seconds.")
-    except (httpcore.NetworkError, OSError, ssl.SSLError):
-        return Said(f"It is not checked yet: {where} cannot be reached from this server.")
-    except httpcore.ProtocolError:
-        return Said(f"It is not checked yet: {where} does not answer as an API does.")
-    return _judged(answer, LABELS[provider], str(where), secret)
+    except Failed as error:
+        return Said(f"It is not checked yet: {error}")
+    return _judged(answer, label, where, credential.secret)
 
 
 @sensitive_variables("secret")
-def _judged(answer: upstream.Answer, label: str, where: str, secret: str) -> Said:
+def _judged(answer: Reply, label: str, where: str, secret: str) -> Said:
     words = _without(secret, answer.said)
     said = f" {where} says: {words}" if words else ""
     if answer.is_refusal:

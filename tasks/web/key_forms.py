@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from django import forms
 
 from agents.adapters.base import Provider
-from agents.upstream import PUBLIC
+from agents.apis.registry import APIS
 from tasks import credentials
 from tasks.models import BudgetScope, Credential, CredentialKind, User
 from tasks.running import model_access, offers
@@ -131,5 +131,5 @@ def _form(provider: Provider, is_sites: bool, credential: Credential | None, tri
         form = KeyForm(initial={"provider": provider, "for_site": is_sites} | kept)
     form.auto_id = f"key-{provider}-{'site' if is_sites else 'own'}-%s"
     form.fields["secret"].widget.attrs["placeholder"] = WHERE[provider][1]
-    form.fields["base_url"].widget.attrs["placeholder"] = PUBLIC[provider]
+    form.fields["base_url"].widget.attrs["placeholder"] = APIS[provider].base_url
     return form

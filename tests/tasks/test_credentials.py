@@ -96,7 +96,7 @@ def test_a_refused_key_changes_nothing_and_is_not_repeated(alice: User, there: P
 @pytest.mark.parametrize(
     ("status", "answer", "problem"),
     [
-        (429, {"error": {"message": "Slow down"}}, "has no time now (429). 127.0.0.1 says: Slow down"),
+        (429, {"error": {"message": "Slow down"}}, "has no time now (429). {there} says: Slow down"),
         (529, {}, "has no time now (529)"),
         (404, {"error": {"message": "Nothing here"}}, "answers with 404"),
         (200, b"<html>Welcome</html>", "not as the API of OpenAI"),
@@ -105,7 +105,7 @@ def test_a_refused_key_changes_nothing_and_is_not_repeated(alice: User, there: P
 )
 def test_what_cannot_be_checked_now_is_kept_and_says_so(alice: User, there: Provider, status: int, answer: Any, problem: str) -> None:
     there.status, there.answer = status, answer
-    assert problem in save(alice, there, BAD).problem
+    assert problem.format(there=there.address) in save(alice, there, BAD).problem
     assert Credential.objects.get().secret == BAD
 
 
@@ -122,7 +122,7 @@ def test_nobody_there_and_no_such_name(alice: User, settings: Settings) -> None:
     settings.ALLOW_PRIVATE_HOSTS = frozenset({f"127.0.0.1:{port}"})
     for address in (f"http://127.0.0.1:{port}", "https://nowhere.invalid"):
         saved = credentials.save_credential(by=alice, provider="openai", secret=GOOD, base_url=address)
-        assert "cannot be reached" in saved.problem
+        assert "cannot be reached from here" in saved.problem
         assert GOOD not in saved.problem
 
 
@@ -206,11 +206,15 @@ def test_only_operators_keep_the_sites_keys(alice: User, bob: User, there: Provi
     assert not Credential.objects.exists()
 
 
-def test_nobody_touches_somebody_elses_key(alice: User, bob: User, there: Provider) -> None:
+def test_nobody_touches_somebody_elses_key_but_operators_may_remove_it(alice: User, bob: User, charlie: User, there: Provider) -> None:
     his = save(bob, there)
     for verb in (credentials.check_credential, credentials.delete_credential):
         with pytest.raises(NotAllowed):
-            verb(credential=his, by=alice)
+            verb(credential=his, by=charlie)
+    with pytest.raises(NotAllowed):
+        credentials.check_credential(credential=his, by=alice)
+    credentials.delete_credential(credential=his, by=alice)
+    assert not Credential.objects.exists()
 
 
 def test_checking_again_tells_what_is_so_now(alice: User, there: Provider) -> None:

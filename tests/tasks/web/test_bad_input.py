@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from tasks.models import ApiToken, Attachment, PromptTemplate, Run, Task, User
+from tasks.models import ApiToken, Attachment, Credential, PromptTemplate, Run, Task, User
 from tasks.running import events
 from tasks.web.urls import urlpatterns
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 PARAMETERS = (
     *("q", "show", "in", "agent", "before", "after", "to", "until", "tab", "seen", "repo", "template", "source", "task"),
-    *("ids", "run", "change", "next", "branch"),
+    *("ids", "run", "change", "next", "branch", "mode", "by_itself"),
 )
 NASTY = {
     "nothing": "",
@@ -40,10 +40,26 @@ NASTY = {
 }
 PART = {"HX-Request": "true", "HX-Target": "work", "HX-Current-URL": "http://["}
 FIELDS = (
-    *("prompt", "prompts", "several", "keep", "source", "branch", "mode", "submission", "repo", "attachments", "runs", "runs-shell"),
+    *(
+        "prompt",
+        "prompts",
+        "plan",
+        "now",
+        "several",
+        "keep",
+        "source",
+        "branch",
+        "mode",
+        "submission",
+        "repo",
+        "attachments",
+        "runs",
+        "runs-shell",
+    ),
     *("task", "confirmed", "back", "number", "run", "name", "value", "lines", "phase", "is_secret", "setup_script", "check_command"),
     *("network_preset", "network_hosts", "display_name", "email", "theme", "notify", "old_password", "new_password", "again"),
     *("scope", "expires_in_days", "username", "password", "is_replacing", "changes", "next"),
+    *("provider", "kind", "secret", "base_url", "for_site"),
 )
 RIGHT = {
     "prompt": "do it",
@@ -58,6 +74,8 @@ RIGHT = {
     "notify": "run",
     "mode": "code",
     "phase": "agent",
+    "provider": "openai",
+    "kind": "api_key",
 }
 
 
@@ -78,6 +96,9 @@ def world(alice: User, make_task: Callable[..., Task], make_run: Callable[..., R
     run = make_run(task=task, status="succeeded", finished_at=timezone.now())
     events.append(run.pk, "log", {"text": "x", "stream": "stdout"})
     task.repo.variables.create(name="NAME", value="1", is_secret=False, phase="agent")
+    key = Credential(owner=alice, provider="openai", base_url="https://nowhere.invalid", checked_at=timezone.now())
+    key.secret = "sk-0123456789abcdef"
+    key.save()
     return {
         "task": task.pk,
         "run": run.pk,
@@ -85,6 +106,7 @@ def world(alice: User, make_task: Callable[..., Task], make_run: Callable[..., R
         "variable": task.repo_id,
         "prompt": PromptTemplate.objects.create(owner=alice, name="a", prompt="b").pk,
         "attachment": Attachment.objects.create(owner=alice, name="a", content_type="text/plain", content=b"a", size=1).pk,
+        "key": key.pk,
         "token": ApiToken.objects.create(user=alice, name="a", digest="0" * 64, hint="ac_0").pk,
     }
 
@@ -126,10 +148,12 @@ def test_no_form_is_an_error_of_ours(as_alice: Client, alice: User, world: dict[
         as_alice.force_login(alice)  # some of these sign out
 
 
-@pytest.mark.parametrize("name", ["task-create", "task-create-several", "run-follow-up", "prompt-new", "repo", "sign-in"])
+@pytest.mark.parametrize(
+    "name", ["task-create", "task-create-several", "run-follow-up", "run-approve", "run-branch", "prompt-new", "repo", "sign-in"]
+)
 def test_no_size_of_a_text_is_an_error_of_ours(as_alice: Client, world: dict[str, int], name: str) -> None:
     as_alice.raise_request_exception = False
-    for field in ("prompt", "prompts", "source", "setup_script", "password"):
+    for field in ("prompt", "prompts", "plan", "source", "setup_script", "password"):
         _check(as_alice.post(_address(name, world), RIGHT | {field: "y" * 3_000_000}), f"{name} with {field}")
 
 

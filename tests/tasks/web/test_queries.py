@@ -14,7 +14,7 @@ from django.urls import get_resolver, reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from tasks.models import ApiToken, Attachment, Event, Patch, Preset, PromptTemplate, Repo, Run, Task, Turn, User
+from tasks.models import ApiToken, Attachment, Credential, Event, Patch, Preset, PromptTemplate, Repo, Run, Task, Turn, User
 from tasks.running import events
 from tasks.web.log import MOST_EVENTS
 from tasks.web.urls import urlpatterns
@@ -37,11 +37,17 @@ class World:
         self.run = self._run(self.task, "succeeded")
         self.working, self.over = self._run(self.small, "running"), self._run(self.small, "failed")
         Turn.objects.create(run=self.working, number=2, prompt="more", author=owner, status="queued")
+        self.begun = self._run(make_task(), "succeeded")
+        self.begun.turns.update(started_at=timezone.now())
+        Run.objects.filter(pk=self.over.pk).update(parent=self.working, parent_turn=1)
         self.spare = Repo.objects.create(owner=owner, source="https://example.org/spare", name="spare")
         choices = [{"agent": "shell", "model": "", "attempts": 2, "options": {}}]
         self.preset = Preset.objects.create(owner=owner, name="first", choices=choices)
         self.prompt = PromptTemplate.objects.create(owner=owner, name="first", prompt="x")
         self.token = ApiToken.objects.create(user=owner, name="first", digest="0" * 64, hint="ac_0")
+        self.key = Credential(owner=owner, provider="openai", base_url="https://nowhere.invalid", checked_at=timezone.now())
+        self.key.secret = "sk-0123456789abcdef"
+        self.key.save()
         self.attachment = self._attachment("first")
         self.trial = self._run(make_task(repo=self.repo, is_trial=True), "running")
         self._fill(self.run)
@@ -151,6 +157,11 @@ CALLS: dict[str, list[Call]] = {
     "run-retry": [do("@over")],
     "run-follow-up": [do("@over", prompt="more"), do("@over", prompt="", status=422)],
     "run-withdraw": [do("@working", "2")],
+    "run-send-now": [do("@working", "2")],
+    "run-approve": [do("@over", status=422, plan="")],
+    "run-turn": [Call(lambda world: [world.run.pk, 1], status=302)],
+    "run-branch": [show("@run", "1"), do("@begun", "1", prompt="more"), do("@begun", "1", prompt="", status=422)],
+    "run-back": [show("@run", "1"), do("@begun", "0")],
     "attachments": [show(ids="@attachment"), do(status=422)],
     "attachment": [show("@attachment")],
     "attachment-remove": [do("@attachment")],
@@ -180,6 +191,9 @@ CALLS: dict[str, list[Call]] = {
     "settings-password": [do(status=422)],
     "settings-token": [do(name="new", scope="read", expires="30", status=200), do(name="", status=422)],
     "token-revoke": [show("@token"), do("@token")],
+    "settings-keys": [do(status=422, provider="openai", secret="short")],
+    "key-check": [do("@key")],
+    "key-remove": [show("@key"), do("@key")],
     "sessions-end": [show(), do()],
     "styleguide": [show()],
 }
