@@ -1,135 +1,194 @@
-"""The providers' model APIs as we reach them: where they are, how a key is shown, and connections to judged addresses only.
-
-Shared by the broker and the check of a key. Names are looked up here and every address is judged by the caller, so that what is
-connected to is what was judged, whatever a name leads to a moment later.
-"""
+"""One request to a model provider: to an address that was judged, with TLS that is verified, no redirect followed."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
+import re
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+import zlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import partial
+from urllib.parse import urlsplit
 
+import certifi
 import httpcore
-import httpx
 
-from agents.adapters.base import Provider
+CONNECT_S, WRITE_S = 15.0, 60.0
+READ_S = 600.0  # a model may think for that long without a byte
+KEPT_S = 30.0  # an idle connection
+MOST_ADDRESSES = 4
+PORTS = {"http": 80, "https": 443}
+NO_API = "The address that belongs to the key is not one of an API. Correct it under Settings → Keys."
 
-PUBLIC = {
-    Provider.ANTHROPIC: "https://api.anthropic.com",
-    Provider.OPENAI: "https://api.openai.com",
-    Provider.GEMINI: "https://generativelanguage.googleapis.com",
-}
-VERSIONS = {Provider.ANTHROPIC: "/v1", Provider.OPENAI: "/v1", Provider.GEMINI: "/v1beta"}
-CHECKS = {Provider.ANTHROPIC: "/v1/models?limit=1", Provider.OPENAI: "/v1/models", Provider.GEMINI: "/v1beta/models?pageSize=1"}
-ANTHROPIC_VERSION = "2023-06-01"
-SUBSCRIPTION_BETA = "oauth-2025-04-20"  # Anthropic takes a subscription's token only with this in `anthropic-beta`
-MOST_SAID = 64 * 1024  # bytes of an answer to a check that are read
+_PATH = re.compile(r"[A-Za-z0-9._~/-]*")
 
-Judge = Callable[[str, int, Sequence[str]], Sequence[str]]
-"""Host, port, the addresses found → those that may be connected to; raises what the caller wants when there are none."""
+# Scheme, host, port → addresses that a connection may go to, best first. OSError when there are none, NotAllowed when the
+# operator does not want one there.
+Resolve = Callable[[str, str, int], Awaitable[Sequence[str]]]
+Headers = list[tuple[str, str]]
 
 
-def base_of(provider: Provider, base_url: str) -> str:
-    """Where a provider's API begins, without slash and version, as ModelAccess has it; "" is the provider's own address.
-
-    Programs differ in whether the version belongs to it (OPENAI_BASE_URL usually has it): both are understood.
-    """
-    return base_url.rstrip("/").removesuffix(VERSIONS[provider]).rstrip("/") or PUBLIC[provider]
+class NotAllowed(Exception):
+    """No connection may go there; the message is a sentence."""
 
 
-def key_headers(provider: Provider, secret: str, *, is_subscription: bool = False) -> dict[str, str]:
-    """The headers that show a key, names in lower case. A subscription's also need SUBSCRIPTION_BETA in `anthropic-beta`."""
-    if provider is Provider.ANTHROPIC and not is_subscription:
-        return {"x-api-key": secret}
-    return {"x-goog-api-key": secret} if provider is Provider.GEMINI else {"authorization": f"Bearer {secret}"}
+class Failed(Exception):
+    """There is no answer, or no more of it. The message is a sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
-class Judged(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that `judge` allows, one after the other until one answers."""
+@dataclass(frozen=True)
+class Address:
+    """Where a provider's API is: `path` stands before that of each request, without a slash at its end."""
 
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
-        self._network = httpcore.AnyIOBackend()
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """ValueError with a sentence for what is no address of an API."""
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+        except ValueError:
+            raise ValueError(NO_API) from None
+        is_plain = parts.username is None and not parts.query and not parts.fragment and _PATH.fullmatch(parts.path)
+        if parts.scheme not in PORTS or not host or not is_plain:
+            raise ValueError(NO_API)
+        return cls(parts.scheme, host, port or PORTS[parts.scheme], parts.path.rstrip("/"))
+
+    @property
+    def authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def target(self, path: str, query: str) -> str:
+        """`path` begins with the API's version, which an address may name too (https://api.openai.com/v1)."""
+        version = path[: path.index("/", 1)]
+        joined = self.path.removesuffix(version) + path
+        return f"{joined}?{query}" if query else joined
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`pieces` are those of the body, decoded; Failed when it breaks off. It must be closed, also when not one was read."""
+
+    status: int
+    headers: Headers
+    pieces: AsyncGenerator[bytes, None]
+    response: httpcore.Response
+
+    async def close(self) -> None:
+        await self.pieces.aclose()
+        await self.response.aclose()
+
+
+class Upstream:
+    """Connections to providers, which are kept for a while. `tls` is for those with authorities of their own."""
+
+    def __init__(self, resolve: Resolve, *, tls: ssl.SSLContext | None = None, read_s: float = READ_S) -> None:
+        self._timeout = {"connect": CONNECT_S, "read": read_s, "write": WRITE_S, "pool": CONNECT_S}
+        self._pools = {
+            scheme: httpcore.AsyncConnectionPool(
+                ssl_context=tls or _tls(),
+                max_connections=None,
+                max_keepalive_connections=64,
+                keepalive_expiry=KEPT_S,
+                network_backend=_Judged(partial(resolve, scheme)),
+            )
+            for scheme in ("http", "https")
+        }
+
+    async def close(self) -> None:
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    async def send(self, method: str, address: Address, target: str, headers: Headers, body: bytes) -> Answer:
+        """The head of the answer, as soon as it is there. Failed when there is none."""
+        fields = [("Host", address.authority), *headers, ("Accept-Encoding", "identity")]
+        fields += [] if method == "GET" else [("Content-Length", str(len(body)))]
+        try:
+            sent = [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields]
+        except UnicodeEncodeError:
+            raise Failed(502, "The key has a character that no key can have. Enter it again under Settings → Keys.") from None
+        url = httpcore.URL(scheme=address.scheme, host=address.host, port=address.port, target=target.encode("ascii"))
+        request = httpcore.Request(method, url, headers=sent, content=body, extensions={"timeout": self._timeout})
+        try:
+            response = await self._pools[address.scheme].handle_async_request(request)
+        except NotAllowed as error:
+            raise Failed(502, str(error)) from None
+        except httpcore.TimeoutException as error:
+            raise Failed(504, f"{address.authority} did not answer in time.") from error
+        except httpcore.ConnectError as error:
+            raise Failed(502, f"{address.authority} cannot be reached from here.") from error
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            raise Failed(502, f"{address.authority} closed the connection without an answer.") from error
+        answered = [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in response.headers]
+        coding = ", ".join(value for name, value in answered if name == "content-encoding").lower()
+        return Answer(response.status, answered, _pieces(response, coding, address.authority), response)
+
+
+async def _pieces(response: httpcore.Response, coding: str, authority: str) -> AsyncGenerator[bytes, None]:
+    try:
+        decode = _decoder(coding, authority)
+        async for piece in response.aiter_stream():
+            if decoded := decode(piece):
+                yield decoded
+    except httpcore.TimeoutException as error:
+        raise Failed(504, f"{authority} sent nothing more.") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError, zlib.error) as error:
+        raise Failed(502, f"{authority} broke off its answer.") from error
+
+
+def _decoder(coding: str, authority: str) -> Callable[[bytes], bytes]:
+    """We ask for none, but not everybody listens."""
+    if coding in ("", "identity"):
+        return bytes
+    if coding in ("gzip", "x-gzip", "deflate"):
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress  # either, as its head says
+    raise Failed(502, f"{authority} answered in an encoding that nobody asked for.")
+
+
+def _tls() -> ssl.SSLContext:
+    """The system's authorities (or SSL_CERT_FILE's), and those of Python's own collection where a system has none."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+class _Judged(httpcore.AsyncNetworkBackend):
+    """Connects to the very addresses that were judged."""
+
+    def __init__(self, resolve: Callable[[str, int], Awaitable[Sequence[str]]]) -> None:
+        self._resolve = resolve
+        self._sockets = httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 — the signature is httpcore's
+        timeout: float | None = None,  # noqa: ASYNC109 — httpcore's way
         local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"{host} cannot be found") from error
-        refused: Exception = httpcore.ConnectError(f"{host} has no address")
-        for address in self._judge(host, port, list(dict.fromkeys(str(entry[4][0]) for entry in found))):
-            try:
-                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                refused = error
-        raise refused
-
-
-@cache
-def ssl_context() -> ssl.SSLContext:
-    """The usual authorities, or those that SSL_CERT_FILE names."""
-    return httpx.create_ssl_context()
-
-
-def pool(judge: Judge, **options: Any) -> httpcore.AsyncConnectionPool:
-    """Connections that are made as `Judged` says, never through a proxy, and follow no redirect; HTTP/1.1."""
-    return httpcore.AsyncConnectionPool(ssl_context=ssl_context(), network_backend=Judged(judge), **options)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a provider said to a check: the status of HTTP, the beginning of the body."""
-
-    status: int
-    body: bytes
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """The body, empty when it is no JSON object."""
-        try:
-            found = json.loads(self.body)
-        except (ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def is_refusal(self) -> bool:
-        """Whether the key itself was refused. Google answers 400 to a key that it does not know."""
-        return self.status in (401, 403) or (self.status == 400 and b"API_KEY_INVALID" in self.body)
-
-    @property
-    def said(self) -> str:
-        """The sentence of an error, on one line; "" without one."""
-        error = self.json.get("error")
-        message = error.get("message") if isinstance(error, dict) else error
-        return " ".join(message.split()) if isinstance(message, str) else ""
-
-
-async def ask(provider: Provider, base_url: str, secret: str, judge: Judge, *, is_subscription: bool = False) -> Answer:
-    """One cheap request that needs the key: the list of models. Errors are httpcore's, OSError, and those of `judge`."""
-    headers = key_headers(provider, secret, is_subscription=is_subscription) | {"accept": "application/json", "user-agent": "asynccode"}
-    if provider is Provider.ANTHROPIC:
-        headers["anthropic-version"] = ANTHROPIC_VERSION
-        if is_subscription:
-            headers["anthropic-beta"] = SUBSCRIPTION_BETA
-    address = base_of(provider, base_url) + CHECKS[provider]
-    async with pool(judge) as connections, connections.stream("GET", address, headers=list(headers.items())) as response:
-        body = bytearray()
-        async for chunk in response.aiter_stream():
-            body += chunk
-            if len(body) >= MOST_SAID:
-                break
-        return Answer(response.status, bytes(body[:MOST_SAID]))
+            async with asyncio.timeout(timeout):
+                addresses = (await self._resolve(host, port))[:MOST_ADDRESSES]
+                for address in addresses[:-1]:
+                    try:
+                        return await self._sockets.connect_tcp(address, port, CONNECT_S / len(addresses), local_address, socket_options)
+                    except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                        continue
+                if not addresses:
+                    raise httpcore.ConnectError("The name has no address.")
+                return await self._sockets.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error

@@ -1,37 +1,53 @@
-"""Run the gateway: the only way out of this host's local sandboxes."""
+"""Run the gateway: the only way out of this host's local sandboxes, and to the models."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from typing import Any
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
-from sandboxes.egress import Attempt
+from agents.broker import Broker
+from agents.upstream import NotAllowed, Upstream
+from sandboxes.addresses import Addresses
+from sandboxes.egress import HostError, PolicyError
 from sandboxes.gateway import Gateway
-from tasks.running import network
+from tasks.running import model_access, network
 
+THREADS = 4  # with a database connection each
 
-def _record(key: str, attempt: Attempt) -> None:
-    close_old_connections()  # the database may have been away since the last attempt
-    network.record(key, attempt)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Command(BaseCommand):
-    help = "Let this host's local sandboxes reach what their network policy allows, and record what they try."
+    help = "Let this host's local sandboxes reach what their network policy allows and the models, and record what they try and take."
     requires_system_checks: list[str] = []
 
     def handle(self, **options: Any) -> None:
+        connection.settings_dict |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}  # of all threads
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         root = settings.DATA / "sandboxes"
         root.mkdir(parents=True, exist_ok=True)
-        gateway = Gateway(root, allow_private=settings.ALLOW_PRIVATE_HOSTS, on_attempt=sync_to_async(_record))
+        addresses = Addresses(settings.ALLOW_PRIVATE_HOSTS)
+
+        async def resolve(scheme: str, host: str, port: int) -> list[str]:
+            try:
+                return await addresses(scheme, host, port)
+            except (PolicyError, HostError) as error:
+                raise NotAllowed(str(error)) from None
+
+        threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+        broker = Broker(open=_in(threads, model_access.open), record=_in(threads, model_access.record), upstream=Upstream(resolve))
+        gateway = Gateway(root, allow_private=settings.ALLOW_PRIVATE_HOSTS, on_attempt=_in(threads, network.record), service=broker)
         task = asyncio.current_task()
         assert task is not None
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -40,3 +56,15 @@ class Command(BaseCommand):
             await gateway.serve()
         except asyncio.CancelledError:
             self.stdout.write("Stopped.")
+        finally:
+            await broker.close()
+
+
+def _in(threads: ThreadPoolExecutor, function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """`function`, done in one of these threads."""
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        close_old_connections()  # the database may have been away since the last time
+        return function(*args, **kwargs)
+
+    return sync_to_async(call, thread_sensitive=False, executor=threads)
