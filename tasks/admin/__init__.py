@@ -1,10 +1,10 @@
-"""The operator's view of the rows: to look, and to do what the verbs do. Runs are moved by those, never here."""
+"""The operator's view of the rows: to look, to do what the verbs do, and to choose. Runs are moved by verbs, never here."""
 
 from django.contrib import admin
 
-from tasks.admin import accounts, operations, runs, work
+from tasks.admin import accounts, agents, operations, runs, spending, work
 
-__all__ = ["accounts", "operations", "runs", "work"]
+__all__ = ["accounts", "agents", "operations", "runs", "spending", "work"]
 
 admin.site.site_header = admin.site.site_title = "asynccode"
 admin.site.index_title = "Administration"

@@ -89,6 +89,30 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # it is generic for
         return False
 
 
+class Editable(admin.ModelAdmin):  # type: ignore[type-arg]  # it is generic for the type checker only
+    """Rows that are for operators to add, change and delete: what they choose, and no machinery moves by."""
+
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = BoundedPaginator
+    list_per_page = 100
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return is_operator(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return is_operator(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return is_operator(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return is_operator(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return is_operator(request)
+
+
 def _field(field: models.Field[Any, Any]) -> Any:
     """How a column is shown on a row's page: what somebody wrote so that nothing in it hides."""
     if isinstance(field, models.ForeignKey):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,19 +12,29 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import Settings
 
+from tasks import credentials
 from tasks.admin import base
 from tasks.attachments import store
 from tasks.models import (
+    AgentModel,
+    AgentSetting,
     ApiToken,
     Attachment,
+    Budget,
+    BudgetScope,
+    Credential,
     Event,
     EventKind,
     LoginLink,
+    ModelCall,
     Operation,
     OperationStatus,
     Patch,
     PatchKind,
+    Preset,
+    Price,
     PromptTemplate,
     PullRequest,
     Repo,
@@ -36,11 +46,15 @@ from tasks.models import (
     Turn,
     User,
 )
+from tests.tasks.provider import GOOD, Provider, provider
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
-MODELS = [Repo, Task, Run, Turn, Sandbox, Patch, PullRequest, Operation, ApiToken, LoginLink, PromptTemplate, Attachment]
-BIG = ("tasks_run", "tasks_event", "tasks_turn", "tasks_sandbox", "tasks_patch", "tasks_operation", "tasks_task")
+MODELS = [
+    *(Repo, Task, Run, Turn, Sandbox, Patch, PullRequest, Operation, ApiToken, LoginLink, PromptTemplate, Attachment, Preset, ModelCall),
+]
+EDITED = [Price, Budget, AgentSetting, AgentModel]
+BIG = ("tasks_modelcall", "tasks_run", "tasks_event", "tasks_turn", "tasks_sandbox", "tasks_patch", "tasks_operation", "tasks_task")
 HOSTILE = "<script>alert(1)</script>\u202e"
 
 
@@ -63,6 +77,8 @@ def add_one_of_each(make_run: MakeRun, number: int = 1) -> Run:
     ApiToken.objects.create(user=owner, name=f"ci {number}", digest=f"digest-{number}", hint="ac_12345")
     LoginLink.objects.create(user=owner, digest=f"digest-{number}", expires_at=timezone.now())
     PromptTemplate.objects.create(owner=owner, name=f"{HOSTILE} {number}", prompt=HOSTILE)
+    Preset.objects.create(owner=owner, name=f"{HOSTILE} {number}", choices=[{"agent": HOSTILE}])
+    ModelCall.objects.create(user=owner, run=run, turn=turn, provider="openai", model=HOSTILE, status=200, cost_usd="0.5")
     turn.attachments.set(store(by=owner, files=[SimpleUploadedFile("a.txt", b"secret content")]))
     Event.objects.create(run=run, seq=1, kind=EventKind.MESSAGE, data={"text": HOSTILE})
     return run
@@ -89,7 +105,7 @@ def test_operators_see_lists_and_rows_and_change_none(operator: Client, make_run
     assert operator.post(address(model, row.pk, "delete"), {"post": "yes"}).status_code == 403
 
 
-@pytest.mark.parametrize("model", [*MODELS, User])
+@pytest.mark.parametrize("model", [*MODELS, *EDITED, Credential, User])
 def test_nobody_else_sees_anything(as_nobody: list[Client], model: Any) -> None:
     for client in as_nobody:
         assert client.get(address(model)).status_code == 302
@@ -167,7 +183,7 @@ def test_lists_are_searched(operator: Client, make_run: MakeRun, model: Any, ter
 
 def test_rows_of_a_run_are_found_by_its_number(operator: Client, make_run: MakeRun) -> None:
     run, _ = add_one_of_each(make_run), add_one_of_each(make_run, 2)
-    for model in (Run, Turn, Sandbox, Patch, PullRequest):
+    for model in (Run, Turn, Sandbox, Patch, PullRequest, ModelCall):
         found = operator.get(address(model), {"q": str(run.pk)}).context["cl"].result_list
         assert {getattr(row, "run_id", row.pk) for row in found} == {run.pk}
         assert operator.get(address(model), {"q": "9" * 40}).status_code == 200
@@ -233,6 +249,108 @@ def test_failed_operations_are_started_again(operator: Client, make_run: MakeRun
     assert Operation.objects.get(status=OperationStatus.QUEUED).subject == "repo:1"
 
 
+# --- what operators choose ---
+
+
+def errors(response: Any) -> str:
+    return str(response.context["adminform"].form.errors)
+
+
+def test_prices_are_edited(operator: Client) -> None:
+    Price.objects.all().delete()
+    given = {"model": "gpt-x", "input_usd": "1.25", "cached_usd": "0.1", "cache_write_usd": "1.25", "output_usd": "10"}
+    assert operator.post(address(Price, "add"), given).status_code == 302
+    price = Price.objects.get()
+    assert operator.post(address(Price, price.pk, "change"), given | {"output_usd": "12"}).status_code == 302
+    assert "greater than or equal to 0" in errors(operator.post(address(Price, price.pk, "change"), given | {"output_usd": "-1"}))
+    assert "gpt-x" in operator.get(address(Price), {"q": "gpt"}).content.decode()
+    assert Price.objects.get().output_usd == 12
+    assert operator.post(address(Price, price.pk, "delete"), {"post": "yes"}).status_code == 302
+    assert not Price.objects.exists()
+
+
+def test_budgets_are_edited_and_there_is_one_of_each(operator: Client, bob: User) -> None:
+    each, his = {"scope": "user", "usd": "20"}, {"scope": "user", "user": bob.pk, "usd": "50"}
+    for given in (each, his, {"scope": "run", "usd": "0"}, {"scope": "site", "usd": "1000"}):
+        assert operator.post(address(Budget, "add"), given).status_code == 302
+    for given in (each, his):
+        assert "There is such a budget already" in errors(operator.post(address(Budget, "add"), given))
+    assert "that of one person" in errors(operator.post(address(Budget, "add"), his | {"scope": "site"}))
+    assert "greater than or equal to 0" in errors(operator.post(address(Budget, "add"), {"scope": "run", "usd": "-1"}))
+    assert Budget.objects.count() == 4
+    assert operator.post(address(Budget, Budget.objects.get(user=bob).pk, "change"), his | {"usd": "60"}).status_code == 302
+    assert Budget.objects.get(scope=BudgetScope.USER, user=bob).usd == 60
+    assert operator.get(address(Budget)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("args", "is_good"),
+    [
+        ('["--verbose", "--depth=2"]', True),
+        ("[]", True),
+        ("{}", False),
+        ('"--verbose"', False),
+        ("[1]", False),
+        ('[""]', False),
+        ('["a\\u0000b"]', False),
+        ('["a\\nb"]', False),
+        ("[" + ",".join(['"a"'] * 51) + "]", False),
+        ("not json", False),
+    ],
+)
+def test_more_arguments_are_a_list_of_texts(operator: Client, args: str, is_good: bool) -> None:
+    response = operator.post(address(AgentSetting, "add"), {"agent": "shell", "is_on": "on", "extra_args": args})
+    assert (response.status_code == 302) is is_good
+    assert AgentSetting.objects.exists() is is_good
+    assert operator.get(address(AgentSetting)).status_code == 200
+
+
+def test_agents_are_those_there_are_and_models_have_plain_names(operator: Client) -> None:
+    given = {"agent": "shell", "name": "some/model-1.5", "label": "Some", "position": "0"}
+    assert operator.post(address(AgentModel, "add"), given).status_code == 302
+    for wrong in ({"agent": "nobody"}, {"name": "--yolo"}, {"name": "a b"}):
+        assert operator.post(address(AgentModel, "add"), given | wrong).status_code == 200
+    assert AgentModel.objects.get().name == "some/model-1.5"
+    assert operator.post(address(AgentSetting, "add"), {"agent": "nobody", "extra_args": "[]"}).status_code == 200
+
+
+# --- keys ---
+
+
+@pytest.fixture
+def there(settings: Settings) -> Iterator[Provider]:
+    with provider() as it:
+        settings.ALLOW_PRIVATE_HOSTS = frozenset({it.address})
+        yield it
+
+
+def test_the_sites_keys_are_added_through_the_verb(operator: Client, there: Provider) -> None:
+    given = {"provider": "openai", "kind": "api_key", "base_url": there.url}
+    page = operator.get(address(Credential, "add")).content.decode()
+    assert 'type="password"' in page
+    refused = operator.post(address(Credential, "add"), given | {"secret": "sk-bad-0123456789"})
+    assert "does not take this key" in errors(refused)
+    assert "sk-bad-0123456789" not in refused.content.decode()
+    assert not Credential.objects.exists()
+    for _ in range(2):  # the second time in place of the first
+        assert operator.post(address(Credential, "add"), given | {"secret": GOOD}).status_code == 302
+    key = Credential.objects.get()
+    assert (key.owner, key.secret) == (None, GOOD)
+    for path in (address(Credential), address(Credential, key.pk, "change")):
+        page = operator.get(path).content.decode()
+        assert "cdef" in page
+        assert GOOD not in page
+        assert "gAAAA" not in page
+    assert operator.post(address(Credential, key.pk, "change"), given).status_code == 403
+
+
+def test_keys_are_checked_and_removed(operator: Client, bob: User, there: Provider) -> None:
+    his = credentials.save_credential(by=bob, provider="openai", secret=GOOD, base_url=there.url)
+    assert act(operator, Credential, "check_again", his) == ["1 left as it is: This key belongs to somebody else."]
+    assert act(operator, Credential, "remove", his) == ["1 key is removed."]
+    assert not Credential.objects.exists()
+
+
 # --- events ---
 
 
@@ -294,4 +412,4 @@ def test_every_page_of_a_queue_opens(operator: Client, page: str) -> None:
 
 def test_all_models_are_there() -> None:
     here = {model for model in admin.site._registry if model._meta.app_label == "tasks"}
-    assert here == {*MODELS, User}
+    assert here == {*MODELS, *EDITED, Credential, User}
