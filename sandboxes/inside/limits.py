@@ -38,9 +38,10 @@ class Limits:
         ]
 
     def impose(self) -> None:
-        """Limit the calling process and all it will start; called in the child before exec."""
+        """Limit the calling process and all it will start; called in the child before exec, and again in a child of its own."""
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self._soft_files, hard))
+        soft = self._soft_files if hard == resource.RLIM_INFINITY else min(self._soft_files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for kind, value in [(resource.RLIMIT_CORE, 0), *self._wanted]:
             hard = resource.getrlimit(kind)[1]
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)

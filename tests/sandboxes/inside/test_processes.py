@@ -89,3 +89,15 @@ print(resource.getrlimit(resource.RLIMIT_FSIZE)[0] >> 20, resource.getrlimit(res
 """
     assert run_python(script) == "5 (0, 0)\n"
     assert resource.getrlimit(resource.RLIMIT_CORE)[1] != 0
+
+
+def test_limits_are_imposed_again_in_a_child() -> None:
+    script = """
+import resource
+from sandboxes.inside.limits import Limits
+limits = Limits({"open_files": 64})
+limits.impose()
+limits.impose()
+print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    assert run_python(script) == "(64, 64)\n"
