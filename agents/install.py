@@ -185,7 +185,14 @@ def _npm_install(package: Package, node: Node, new: Path, progress: Progress, he
     wanted = f"{package.npm}@{package.version}"
     argv = [str(node.program), str(node.npm), "install", "--prefix", str(new), "--global=false"]
     argv += ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--no-package-lock", "--include=optional"]
-    argv += ["--install-strategy=hoisted", "--loglevel=error", "--fetch-retries=2", "--fetch-retry-mintimeout=1000", wanted]
+    argv += [
+        "--install-strategy=hoisted",
+        "--loglevel=error",
+        "--fetch-retries=2",
+        "--fetch-retry-mintimeout=1000",
+        "--fetch-retry-factor=2",
+        wanted,
+    ]
     _enough_disk(new, 2 * package.mb)
     _download(argv, new / "node_modules", package.mb, progress, f"Downloading {wanted}", held, wanted, "The npm registry")
 
