@@ -92,6 +92,7 @@ VISITS = {
     "new prompt": Visit("/prompts/new"),
     "question about a prompt": Visit("/prompts/{prompt}/remove"),
     "settings": Visit("/settings/"),
+    "settings with a form for a key": Visit("/settings/", click("#anthropic-own summary")),
     "question about a token": Visit("/settings/tokens/{token}/revoke"),
     "styleguide": Visit("/styleguide"),
     "not found": Visit("/nothing-is-here"),
