@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from sandboxes.base import Command, CommandName, Step
+from sandboxes.base import Command, CommandName
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
 
 PROJECT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class StepWithInput(Step):
-    """A step whose standard input stays open for messages."""
-
-    stdin: bool = True
+ACP_AGENT = Path(__file__).parent / "inside" / "acp_agent.py"
 
 
 def lines(records, kind="out"):
@@ -195,10 +189,50 @@ async def test_interrupt_reaches_the_step_even_when_its_starter_ignored_it(house
 
 async def test_a_message_reaches_the_steps_input(house, records):
     sandbox = await house.make()
-    await sandbox.turn(house.turn("echo up; read line; echo got $line", kind=StepWithInput))
+    await sandbox.turn(house.turn("echo up; read line; echo got $line", stdin=True))
     await records(sandbox, is_last=saw("up"))
     await sandbox.tell(Command(CommandName.MESSAGE, text="ünï"))
     assert lines(await records(sandbox))[-1] == "got ünï"
+
+
+async def test_a_step_that_says_it_is_done_and_stays_is_finished(house, records):
+    sandbox = await house.make()
+    done = '{"type": "result", "text": "ünï"}'
+    script = f"read -r line; echo got $line > new; echo '{done}'; trap '' HUP; while :; do sleep 0.05; done"
+    await sandbox.turn(house.turn(script, stdin=True, input=("ünï",), ends_on=({"type": "result"},), linger_s=0.3))
+    end = (await records(sandbox))[-1]
+    assert (end["reason"], end["has_patch"], end["error"]) == ("finished", True, None)
+    assert "+got ünï".encode() in (await sandbox.patch(1, "final")).content
+
+
+def agent_of_the_protocol(house, *acts, **acp):
+    """A turn in which the scripted agent, put at /tmp/agent.py, plays `acts`."""
+    prompt = [{"type": "text", "text": json.dumps(acts)}]
+    return house.turn(["python3", "/tmp/agent.py"], acp={"prompt": prompt, **acp})
+
+
+async def test_a_step_speaks_the_agent_client_protocol(house, records):
+    sandbox = await house.make()
+    await sandbox.put("/tmp/agent.py", ACP_AGENT.read_bytes())
+    write = ["ask", "fs/write_text_file", {"path": "/workspace/new", "content": "ünï\n"}]
+    await sandbox.turn(agent_of_the_protocol(house, ["chunks", 3], write))
+    found = await records(sandbox)
+    told = [json.loads(line) for line in lines(found)]
+    assert [line["acp"] for line in told].count("in") == 8, told
+    assert told[-1] == {"acp": "end", "stop_reason": "end_turn", "error": None}
+    assert (found[-1]["reason"], found[-1]["code"]) == ("exit", 0)
+    assert "+ünï".encode() in (await sandbox.patch(1, "final")).content
+
+
+async def test_a_pause_cancels_an_agent_of_the_protocol(house, records):
+    sandbox = await house.make()
+    await sandbox.put("/tmp/agent.py", ACP_AGENT.read_bytes())
+    await sandbox.turn(agent_of_the_protocol(house, ["hang"]))
+    await records(sandbox, is_last=lambda record: "hanging" in record.get("line", ""))
+    await sandbox.pause()
+    found = await records(sandbox)
+    assert json.loads(lines(found)[-1]) == {"acp": "end", "stop_reason": "cancelled", "error": None}
+    assert found[-1]["reason"] == "shutdown"
 
 
 async def test_the_journal_reads_from_any_offset(house, records):
