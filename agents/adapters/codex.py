@@ -39,6 +39,10 @@ KEY = "ASYNCCODE_MODEL_TOKEN"
 SAYS_MODEL = "asynccode.model"  # our own line before the first of Codex, which never says which model it asks
 WITH_PROMPT = f'printf "%s\\n" "$1"; shift; exec "$@" < {PROMPT_FILE}'
 
+# Of its own environment it passes next to nothing to Model Context Protocol servers; and `npx` may have to download one first.
+PROXY = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "NO_PROXY")
+MCP_START_S = 60
+
 KINDS = {"add": "Add", "delete": "Delete", "update": "Edit"}
 RETRIES = ("Reconnecting...", "Falling back")
 FIGURES = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_output_tokens")
@@ -77,7 +81,7 @@ class CodexAdapter(NativeAdapter):
             "analytics.enabled": False,
             "check_for_update_on_startup": False,
             **({"model_reasoning_effort": str(turn.options["effort"])} if turn.options.get("effort") else {}),
-            **{f"mcp_servers.{_toml(server.name)}": _mcp(server) for server in turn.mcp_servers if server.url or server.command},
+            **({"mcp_servers": {server.name: _mcp(server) for server in turn.mcp_servers}} if turn.mcp_servers else {}),
         }
         argv = [PACKAGES[self.package].path, "exec", *(["resume"] if turn.resume else [])]
         argv += ["--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
@@ -188,9 +192,11 @@ def _quoted(value: str) -> str:
 
 
 def _mcp(server: McpServer) -> dict[str, Any]:
+    """A table of `mcp_servers`. A key of -c is cut at its points whatever is quoted, so names belong into a value."""
     if server.url:
-        return {"url": server.url}
-    return {"command": server.command[0], "args": list(server.command[1:]), "env": dict(server.env)}
+        return {"url": server.url, "startup_timeout_sec": MCP_START_S}
+    command = {"command": server.command[0], "args": list(server.command[1:]), "env": dict(server.env)}
+    return {**command, "env_vars": list(PROXY), "startup_timeout_sec": MCP_START_S}
 
 
 def _entries(item: dict[str, Any]) -> list[dict[str, str]]:

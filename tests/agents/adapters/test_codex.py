@@ -6,7 +6,7 @@ import json
 import tomllib
 
 from agents.adapters.base import McpServer, ModelAccess, TurnRequest
-from agents.adapters.codex import PROMPT_FILE, CodexAdapter
+from agents.adapters.codex import PROMPT_FILE, PROXY, CodexAdapter
 
 ACCESS = ModelAccess("openai", "http://127.0.0.1:3128/openai", "token-1")
 adapter = CodexAdapter()
@@ -49,8 +49,8 @@ def test_options_become_configuration():
     assert config(launch)["model"] == 'm"odd'
     assert config(launch)["model_reasoning_effort"] == "high"
     assert config(launch)["mcp_servers"] == {
-        "my docs": {"url": "https://docs.example/mcp"},
-        "db": {"command": "db", "args": ['"q"'], "env": {"A": "b"}},
+        "my docs": {"url": "https://docs.example/mcp", "startup_timeout_sec": 60},
+        "db": {"command": "db", "args": ['"q"'], "env": {"A": "b"}, "env_vars": list(PROXY), "startup_timeout_sec": 60},
     }
     assert launch.argv[-3:] == ["--search", "thread-1", "-"]
     assert launch.argv[6:8] == ["exec", "resume"]
