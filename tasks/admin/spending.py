@@ -25,11 +25,12 @@ class SiteKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # it is generic f
     """A key of the site, in place of the one there was. It is saved by the verb, which asks the provider first."""
 
     by: User
-    secret = forms.CharField(strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "off"}))
+    secret = forms.CharField(label="Key or token", strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "off"}))
 
     class Meta:
         model = Credential
         fields = ["provider", "kind", "secret", "base_url"]
+        labels = {"base_url": "Address of the API"}
         help_texts = {
             "base_url": "Only for a proxy or a service that speaks the provider's API; the key is sent nowhere else.",
             "provider": "The site's key of a provider takes the place of the one there was.",

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from django.apps import apps
 from django.core.management import CommandError, call_command
+from django.db import connection
 from pytest_django import Settings
 
+from agents.prices import PRICES
+from agents.registry import ADAPTERS
 from tasks import credentials
 from tasks.errors import InvalidInput, NotAllowed
-from tasks.models import Credential, Repo, User
+from tasks.models import Credential, Price, Repo, User
 from tests.tasks.provider import GOOD, Provider, provider
 
 pytestmark = pytest.mark.django_db
@@ -259,6 +265,17 @@ def test_all_secrets_move_to_the_first_key(
     assert Credential.objects.get().secret == GOOD
 
 
+def test_a_new_key_is_prepared_in_front_of_the_old_ones(settings: Settings) -> None:
+    settings.ENCRYPTION_KEYS = [OLD]
+    said = StringIO()
+    call_command("rotate-keys", "--prepare", stdout=said)
+    name, _, keys = said.getvalue().strip().partition("=")
+    new, old = keys.split(",")
+    assert (name, old) == ("ENCRYPTION_KEYS", OLD)
+    assert Fernet(new)
+    assert new != OLD
+
+
 def test_a_secret_that_no_key_reads_is_named_and_left(alice: User, bob: User, there: Provider, settings: Settings) -> None:
     settings.ENCRYPTION_KEYS = [LOST]
     lost = save(bob, there)
@@ -277,15 +294,6 @@ def test_a_secret_that_no_key_reads_is_named_and_left(alice: User, bob: User, th
 
 
 def test_default_prices_leave_what_an_operator_changed() -> None:
-    from importlib import import_module
-    from types import SimpleNamespace
-
-    from django.apps import apps
-    from django.db import connection
-
-    from agents.prices import PRICES
-    from tasks.models import Price
-
     add_prices = import_module("tasks.migrations.0004_prices").add_prices
     Price.objects.all().delete()
     Price.objects.create(model="gpt-5", input_usd=7, cached_usd=7, cache_write_usd=7, output_usd=7)
@@ -294,3 +302,8 @@ def test_default_prices_leave_what_an_operator_changed() -> None:
     assert Price.objects.count() == len(PRICES)
     assert Price.objects.get(model="gpt-5").input_usd == 7
     assert all(price.cached_usd <= price.input_usd <= price.output_usd for price in Price.objects.all())
+
+
+@pytest.mark.parametrize("name", [model.name for adapter in ADAPTERS.values() for model in adapter.models])
+def test_every_model_that_is_offered_has_a_price(name: str) -> None:
+    assert any(name.rpartition("/")[2].startswith(model) for model, *_ in PRICES)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from typing import Any
 
+from cryptography.fernet import Fernet
+from django.conf import settings
 from django.core.management.base import CommandError
 
 from tasks import credentials
@@ -13,7 +16,15 @@ from tasks.management.base import AppCommand
 class Command(AppCommand):
     help = "Write all stored secrets under the first of ENCRYPTION_KEYS, so that the others can be removed from it."
 
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--prepare", action="store_true", help="change nothing: print the setting with a new key before those that are in use"
+        )
+
     def handle(self, **options: Any) -> None:
+        if options["prepare"]:
+            self.stdout.write("ENCRYPTION_KEYS=" + ",".join([Fernet.generate_key().decode(), *settings.ENCRYPTION_KEYS]))
+            return
         written = 0
         unreadable: list[str] = []
         for batch in credentials.rotate_keys():
