@@ -19,6 +19,7 @@ from agents.adapters.native import NativeAdapter, count, log, mapping, mappings,
 from agents.packages import PACKAGES
 
 WRITING_MAX = 200_000  # characters of one message that are remembered while it is written; what is longer becomes several
+NEVER = r"(?!)"
 KINDS = {"agent_message_chunk": "message", "agent_thought_chunk": "thought"}
 MODEL = "asynccode/model"  # in the metadata of the prompt, for the reader of what was recorded: agents do not look at it
 
@@ -26,31 +27,25 @@ MODEL = "asynccode/model"  # in the metadata of the prompt, for the reader of wh
 QUIET = {"available_commands_update", "current_mode_update", "session_info_update", "config_option_update", "user_message_chunk"}
 
 
-@dataclass(frozen=True)
-class Usage:
-    """Figures as the protocol has them. They are added up if they hold what was told before in the same conversation."""
-
-    figures: Mapping[str, Any]
-    is_cumulative: bool = False
-
-
 def no_files(turn: TurnRequest, access: ModelAccess) -> dict[str, str]:
     return {}
 
 
-def of_prompt(answer: Mapping[str, Any], update: Mapping[str, Any]) -> Usage | None:
-    """The figures of the whole prompt, at its end."""
-    return Usage(answer["usage"]) if isinstance(answer.get("usage"), dict) else None
+def usage_of_prompt(answer: Mapping[str, Any], update: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The figures that come with the end of a prompt, as the protocol proposes."""
+    return mapping(answer.get("usage"))
 
 
 @dataclass(frozen=True)
 class Profile:
     """What is to know of one agent.
 
-    `argv` follows the program; `options` are the session's to set (the protocol's id → value), `mode` its mode. `usage` is asked at
-    the answer to the prompt (`answer`, else {}) and at each update (`update`, else {}) for figures. `failure` finds in the last
-    message of a turn that it failed though the agent calls it over; what `aside` matches as a whole is the program's word, not
-    the model's. `quiet` are the beginnings of the names of methods of its own.
+    `argv` follows the program; `mode` and `options` (the protocol's id → value) are set in the session. `errors` (regular
+    expressions) say the class of what `agents/adapters/errors.py` does not know. `usage` finds figures in the
+    answer to the prompt (`answer`, else {}) or in an update (`update`, else {}); each is added to those before. `output` matches
+    what a command's call has shown as a whole: its group `output` is what the command wrote, `code` its exit code. `failure`
+    finds in the last message of a turn that is over that it failed; what `aside` matches as a whole is the program's word, not
+    the model's. `quiet` are the beginnings of names of the agent's own methods.
     """
 
     name: str
@@ -65,9 +60,11 @@ class Profile:
     options: Mapping[str, str | bool] = field(default_factory=dict)
     auth: str | None = None
     resume: str = "load"
-    usage: Callable[[Mapping[str, Any], Mapping[str, Any]], Usage | None] = of_prompt
-    failure: str = r"(?!)"
-    aside: str = r"(?!)"
+    usage: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] = usage_of_prompt
+    output: str = NEVER
+    errors: Mapping[ErrorClass, str] = field(default_factory=dict)
+    failure: str = NEVER
+    aside: str = NEVER
     quiet: tuple[str, ...] = ()
     efforts: Sequence[str] = ()
     can_limit_turns: bool = False
@@ -129,7 +126,9 @@ class AcpAdapter(NativeAdapter):
                 yield log(text(said.get("text")))
             case "end":
                 yield from self._whole(state)
-                yield from Calls(state).broken_off()
+                yield from Calls(state, self.profile.output).broken_off()
+                if (cost := self._cost(state)) is not None:  # of a prompt that was not answered
+                    yield usage(text(state.get("model")), read=0, cached=0, written=0, cost=cost)
                 yield from self._end(said, state)
             case "replay":
                 pass
@@ -176,15 +175,20 @@ class AcpAdapter(NativeAdapter):
         if kind in KINDS:
             yield from self._chunk(KINDS[kind], update, state)
         elif kind in ("tool_call", "tool_call_update"):
-            if Calls(state).is_news(update):
+            calls = Calls(state, self.profile.output)
+            if calls.is_news(update):
                 yield from self._whole(state)
-            yield from Calls(state).told(update)
+            yield from calls.told(update)
         elif kind == "plan":
             yield from self._whole(state)
             yield AgentEvent(
                 "plan", {"entries": [todo(entry.get("content"), entry.get("status")) for entry in mappings(update.get("entries"))]}
             )
-        elif kind != "usage_update" and kind not in QUIET:
+        elif kind == "usage_update":
+            cost = mapping(update.get("cost"))
+            if cost.get("currency") == "USD" and (amount := money(cost.get("amount"))) is not None:
+                state["cost"] = amount
+        elif kind not in QUIET:
             yield unknown(update)
 
     # Messages. state["writing"] is the one that is being written: {"kind", "id", "told": the agent's id of it or "", "text"}.
@@ -212,21 +216,21 @@ class AcpAdapter(NativeAdapter):
                 self.answers(now["text"], state)
             yield AgentEvent(now["kind"], {"id": now["id"], "text": now["text"]})
 
-    # Figures. state["carried"] has what was told of a conversation so far, where an agent goes on counting.
+    # Figures. state["cost"] is what the conversation has cost by the agent's word, state["carried"] what of that was told before.
 
-    def _usage(self, told: Usage | None, state: ParseState) -> Iterator[AgentEvent]:
-        if told is None:
-            return
-        total = _figures(told.figures)
-        if told.is_cumulative:
-            carried = mapping(state.get("carried"))
-            before = carried.get("figures", {}) if carried.get("conversation") == state.get("conversation") else {}
-            state["carried"] = {"conversation": state.get("conversation"), "figures": total}
-            if all(total[name] >= before.get(name, 0) for name in total):  # else it began to count anew
-                total = {name: value - before.get(name, 0) for name, value in total.items()}
+    def _usage(self, figures: Mapping[str, Any], state: ParseState) -> Iterator[AgentEvent]:
+        total = _figures(figures)
         if any(total.values()):
-            cost = money(told.figures.get("cost"))
-            yield usage(text(state.get("model")), **total, cost=cost)
+            yield usage(text(state.get("model")), **total, cost=self._cost(state))
+
+    def _cost(self, state: ParseState) -> float | None:
+        """What was added to the cost since it was told last; None if the agent does not know."""
+        cost, carried = state.pop("cost", None), mapping(state.get("carried"))
+        if not cost:
+            return None
+        before = carried.get("cost", 0.0) if carried.get("conversation") == state.get("conversation") else 0.0
+        state["carried"] = {"conversation": state.get("conversation"), "cost": cost}
+        return round(cost - before, 9) if cost >= before else float(cost)
 
     # The end
 
@@ -235,15 +239,19 @@ class AcpAdapter(NativeAdapter):
         failure = re.search(self.profile.failure, text(state.get("answer"))[:4000])
         if isinstance(error, dict):
             words, status = _error(error)
-            yield from self._failed(errors.classify(words, status) or ErrorClass.CRASHED, words, state)
+            yield from self._failed(self._class(words, status), words, state)
         elif reason == "end_turn" and failure:
             words = state.pop("answer")
-            yield from self._failed(errors.classify(words) or ErrorClass.CRASHED, words, state)
+            yield from self._failed(self._class(words), words, state)
         elif reason == "end_turn":
             errors.succeeded(state)
         else:
             error_class, words = REASONS.get(reason, (ErrorClass.CRASHED, f"It stopped: {reason or 'it did not say why'}."))
             yield from self._failed(error_class, words, state)
+
+    def _class(self, words: str, status: int | None = None) -> ErrorClass:
+        of_its_own = (each for each, pattern in self.profile.errors.items() if re.search(pattern, words[:4000]))
+        return next(of_its_own, None) or errors.classify(words, status) or ErrorClass.CRASHED
 
     def _failed(self, error_class: ErrorClass, words: str, state: ParseState) -> Iterator[AgentEvent]:
         words = storable(words)

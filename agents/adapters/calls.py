@@ -7,23 +7,24 @@ from collections.abc import Iterator
 from typing import Any
 
 from agents.adapters.base import AgentEvent, ParseState
-from agents.adapters.native import WORKSPACE, mapping, mappings, number, storable, text, title
+from agents.adapters.native import WORKSPACE, mapping, mappings, number, storable, text, title, todo
 
 OPEN_MAX = 100  # of calls that are remembered at once
 KEPT_MAX = 20_000  # characters of what a call that is not done has shown so far
 KINDS = {"read", "edit", "delete", "move", "search", "execute", "think", "fetch", "other"}
 VERBS = {"read": "Read", "edit": "Edit", "delete": "Delete", "move": "Move", "search": "Search", "fetch": "Fetch"}
+PATCHED = re.compile(r"^\*\*\* (?:Add|Update|Delete) File: (.+)$", re.MULTILINE)
 SUBJECTS = ("command", "pattern", "query", "url", "description")
-EXIT_CODE = re.compile(r"(?:exited with exit code|exit code:?|exited with code) (-?\d{1,9})\b", re.IGNORECASE)
 
 
 class Calls:
     """state["calls"] has those that are not done: id → {"title", "tool", "input", "locations", "is_told", "kept"}; state["done"]
     the ids of the last that are."""
 
-    def __init__(self, state: ParseState) -> None:
+    def __init__(self, state: ParseState, shown: str) -> None:
+        """`shown`: see `acp.Profile.output`."""
         self._open: dict[str, dict[str, Any]] = state.setdefault("calls", {})
-        self._state = state
+        self._state, self._shown = state, shown
 
     def is_news(self, update: dict[str, Any]) -> bool:
         """Whether this begins or ends a call."""
@@ -46,7 +47,11 @@ class Calls:
         _merge(call, update)
         status = update.get("status")
         is_over = status in ("completed", "failed")
-        if not call["is_told"] and (call.get("input") or is_over or status == "in_progress"):
+        if entries := mappings(mapping(call.get("input")).get("todos")):  # a list of things to do: shown as such, not as a call
+            self._close(name)
+            yield AgentEvent("plan", {"entries": [todo(entry.get("content"), entry.get("status")) for entry in entries]})
+            return
+        if not call["is_told"] and (_is_known(call.get("input")) or is_over or status == "in_progress"):
             call["is_told"] = True
             yield AgentEvent("tool_call", _told(name, call))
             call.pop("input", None)
@@ -62,19 +67,30 @@ class Calls:
                 del self._open[name]
 
     def _end(self, name: str, update: dict[str, Any], *, is_error: bool) -> Iterator[AgentEvent]:
-        kept = self._open.pop(name)["kept"]
-        self._state["done"] = [*self._done[-OPEN_MAX:], name]
+        call = self._close(name)
+        kept = call["kept"]
         raw = update.get("rawOutput")
         output = _output(update.get("content")) or _raw(raw) or text(kept.get("output"))
         diffs = _diffs(update.get("content")) or kept.get("diffs", [])
-        code = _exit_code(raw, output)
+        code = _exit_code(raw)
+        if call["tool"] == "execute" and (found := re.fullmatch(self._shown, output, re.DOTALL)):
+            output, code = found["output"], int(found["code"])
         data: dict[str, Any] = {"id": name, "is_error": is_error or bool(code), "output": output}
         data |= {} if code is None else {"exit_code": code}
         yield AgentEvent("tool_result", data | ({"diffs": diffs} if diffs else {}))
 
+    def _close(self, name: str) -> dict[str, Any]:
+        self._state["done"] = [*self._done[-OPEN_MAX:], name]
+        return self._open.pop(name)
+
 
 def _id(update: dict[str, Any]) -> str:
     return storable(text(update.get("toolCallId"))[:200])
+
+
+def _is_known(given: Any) -> bool:
+    """Whether this is the input as the tool gets it, not a beginning of it."""
+    return bool(given) and not (isinstance(given, dict) and set(given) <= {"cwd"})
 
 
 def _merge(call: dict[str, Any], update: dict[str, Any]) -> None:
@@ -112,10 +128,12 @@ def _title(call: dict[str, Any]) -> str:
         return title("", given["command"])
     if call["locations"] and call["tool"] != "search":
         about = call["locations"][0]["path"]
+    if patched := PATCHED.search(text(call.get("input"))):
+        about = patched[1]
     shown = title("", text(call["title"]).replace(WORKSPACE, ""))
     if not about or (" " in shown and about.rpartition("/")[2][:40] in shown):
         return shown or "Tool"
-    verb = shown.capitalize() if shown and " " not in shown else VERBS.get(call["tool"], shown)
+    verb = VERBS.get(call["tool"], shown)
     return title(verb, about)
 
 
@@ -133,14 +151,10 @@ def _raw(raw: Any) -> str:
     return next((text(mapping(raw)[name]) for name in names if text(mapping(raw).get(name))), "")
 
 
-def _exit_code(raw: Any, output: str) -> int | None:
+def _exit_code(raw: Any) -> int | None:
     told = mapping(raw)
-    for each in (told, mapping(told.get("metadata"))):
-        for name in ("exitCode", "exit_code", "exit"):
-            if (code := number(each.get(name))) is not None:
-                return code
-    found = EXIT_CODE.search(output[-300:])
-    return int(found[1]) if found else None
+    codes = [number(each.get(name)) for each in (told, mapping(told.get("metadata"))) for name in ("exitCode", "exit_code", "exit")]
+    return next((code for code in codes if code is not None), None)
 
 
 def _diffs(content: Any) -> list[dict[str, Any]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-from agents.adapters.acp import WORDS, Profile, Usage, bare
-from agents.adapters.base import Model, ModelAccess, Provider, TurnRequest
-from agents.adapters.native import FILES, mapping
+from agents.adapters.acp import WORDS, Profile, bare
+from agents.adapters.base import ErrorClass, Model, ModelAccess, Provider, TurnRequest
+from agents.adapters.native import FILES, mapping, mcp_json
 
 # --- OpenCode -------------------------------------------------------------------------------------------------------------
 
@@ -32,6 +31,7 @@ def _opencode_config(turn: TurnRequest, access: ModelAccess) -> dict[str, str]:
                 "models": {model: {"name": model}},
             }
         },
+        "agent": {"build": {"variant": turn.options["effort"]}} if turn.options.get("effort") else {},
         "permission": {"*": "allow", "edit": "allow" if turn.mode == "code" else "deny", "question": "deny"},
     }
     return {OPENCODE_FILE: json.dumps(config)}
@@ -54,13 +54,20 @@ OPENCODE = Profile(
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
     },
     files=_opencode_config,
+    errors={ErrorClass.MODEL: r"^model: "},
+    efforts=("low", "medium", "high"),
 )
 
 # --- GitHub Copilot -------------------------------------------------------------------------------------------------------
 
+COPILOT_MCP_FILE = f"{FILES}/copilot-mcp.json"
 
-def _copilot_usage(answer: Mapping[str, Any], update: Mapping[str, Any]) -> Usage | None:
-    return Usage(answer["usage"], is_cumulative=True) if isinstance(answer.get("usage"), dict) else None
+
+def _copilot_mcp(turn: TurnRequest, access: ModelAccess) -> dict[str, str]:
+    """The servers that are commands: of those that the session names it starts none (github/copilot-cli#3889)."""
+    commands = mcp_json([server for server in turn.mcp_servers if not server.url], "url")
+    servers = {name: {"type": "local", **server, "tools": ["*"]} for name, server in commands.items()}
+    return {COPILOT_MCP_FILE: json.dumps({"mcpServers": servers})} if servers else {}
 
 
 COPILOT = Profile(
@@ -73,6 +80,7 @@ COPILOT = Profile(
         "--acp",
         *(["--reasoning-effort", str(turn.options["effort"])] if turn.options.get("effort") else []),
         *([] if turn.mode == "code" else ["--deny-tool", "write"]),
+        *(["--additional-mcp-config", f"@{COPILOT_MCP_FILE}"] if any(not server.url for server in turn.mcp_servers) else []),
     ],
     env=lambda turn, access: {
         "COPILOT_OFFLINE": "true",
@@ -83,20 +91,16 @@ COPILOT = Profile(
         "COPILOT_PROVIDER_API_KEY": access.token,
         "COPILOT_MODEL": turn.model,
     },
+    files=_copilot_mcp,
     options={"allow_all": "on"},
-    usage=_copilot_usage,
+    output=r"(?P<output>.*?)\n?<shellId: \d+ completed with exit code (?P<code>-?\d{1,9})>\s*",
+    errors={ErrorClass.CONTEXT: "prompt as too long"},
     failure=r"^Error: ",
     aside=r"Info: .*",
     efforts=("low", "medium", "high", "xhigh"),
 )
 
 # --- Qwen Code ------------------------------------------------------------------------------------------------------------
-
-
-def _qwen_usage(answer: Mapping[str, Any], update: Mapping[str, Any]) -> Usage | None:
-    told = mapping(update.get("_meta")).get("usage")
-    return Usage(told) if isinstance(told, dict) else None
-
 
 QWEN = Profile(
     name="qwen",
@@ -115,8 +119,8 @@ QWEN = Profile(
         "OPENAI_MODEL": turn.model,
     },
     mode="yolo",
-    usage=_qwen_usage,
-    failure=r"^\[API Error: ",
+    usage=lambda answer, update: mapping(mapping(update.get("_meta")).get("usage")),
+    output=r"Command: .*?\nDirectory: [^\n]*\nOutput: (?P<output>.*)\nError: .*\nExit Code: (?P<code>-?\d{1,9})\n.*",
     quiet=("qwen/", "craft/"),
     can_limit_turns=True,
 )
