@@ -25,6 +25,7 @@ from agents.upstream import Address, Answer, Failed, Headers, Upstream
 
 logger = logging.getLogger(__name__)
 
+BEGINS = "act-"  # each token of a turn
 LEFT = 499  # the status of a call whose client went away before it was answered
 MOST_OF_AN_ERROR = 1024**2
 RECORD_S = 5.0  # how long an answer's end waits for its call to be recorded
@@ -83,7 +84,7 @@ class Broker:
         if route is None:
             return _refuse(api, 404, "asynccode: This is not one of the requests that are passed on to a model.")
         try:
-            grant = await self._open(key, _token(api, headers, query), api.provider)
+            grant = await self._open(key, _token(headers, query), api.provider)
         except Exception:
             logger.exception("Whether sandbox %s may ask a model could not be found out", key)
             return _refuse(api, 503, "asynccode: The database cannot be asked just now. Try again in a moment.", ("retry-after", "1"))
@@ -190,16 +191,12 @@ class Broker:
                 await asyncio.sleep(pause)
 
 
-def _token(api: Api, headers: Headers, query: str) -> str:
-    """What is shown instead of a key; "" when nothing is."""
-    shown = {name.lower(): value for name, value in headers}
-    bearer = shown.get("authorization", "").split(" ", 1)
-    places = [
-        shown.get(api.token_header, ""),
-        bearer[1] if len(bearer) == 2 and bearer[0].lower() == "bearer" else "",
-        dict(parse_qsl(query)).get("key", ""),
-    ]
-    return next((place.strip() for place in places if place.strip()), "")
+def _token(headers: Headers, query: str) -> str:
+    """What is shown instead of a key, in any provider's way; "" when nothing is."""
+    shown = {name.lower(): value.strip() for name, value in headers}
+    bearer = re.sub("(?i)^bearer +", "", shown.get("authorization", ""))
+    places = [shown.get("x-api-key", ""), bearer, shown.get("x-goog-api-key", ""), dict(parse_qsl(query)).get("key", "")]
+    return next((place for place in places if place.startswith(BEGINS)), "")
 
 
 def _query(api: Api, query: str) -> str:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import certifi
@@ -182,13 +183,45 @@ class _Judged(httpcore.AsyncNetworkBackend):
                 addresses = (await self._resolve(host, port))[:MOST_ADDRESSES]
                 for address in addresses[:-1]:
                     try:
-                        return await self._sockets.connect_tcp(address, port, CONNECT_S / len(addresses), local_address, socket_options)
+                        stream = await self._sockets.connect_tcp(address, port, CONNECT_S / len(addresses), local_address, socket_options)
+                        return _Stream(stream)
                     except (httpcore.ConnectError, httpcore.ConnectTimeout):
                         continue
                 if not addresses:
                     raise httpcore.ConnectError("The name has no address.")
-                return await self._sockets.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+                return _Stream(await self._sockets.connect_tcp(addresses[-1], port, timeout, local_address, socket_options))
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection that is closed also when it is given up in the middle of TLS's greeting, which httpcore forgets."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except asyncio.CancelledError:
+            await self._stream.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

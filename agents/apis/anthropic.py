@@ -23,7 +23,6 @@ class Anthropic(Api):
     signs = (b'"usage"', b"message_stop")
     request_headers = frozenset({"anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access", "x-app"})
     parameters = frozenset({"beta", "limit", "after_id", "before_id"})
-    token_header = "x-api-key"  # noqa: S105
 
     def route(self, method: str, path: str) -> Route | None:
         return _ROUTES.get((method, path))

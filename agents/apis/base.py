@@ -40,7 +40,6 @@ class Api(ABC):
     signs: tuple[bytes, ...]  # a message of a stream without any of these tells nothing of usage
     request_headers: frozenset[str] = frozenset()  # that go on, besides those of every API
     parameters: frozenset[str] = frozenset()  # of the query that go on
-    token_header: str  # where a token is shown, besides `Authorization: Bearer`
 
     @abstractmethod
     def route(self, method: str, path: str) -> Route | None:

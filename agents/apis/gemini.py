@@ -19,7 +19,6 @@ class Gemini(Api):
     signs = (b'"usageMetadata"', b'"finishReason"')
     request_headers = frozenset({"x-goog-api-client"})
     parameters = frozenset({"alt"})
-    token_header = "x-goog-api-key"  # noqa: S105
 
     def route(self, method: str, path: str) -> Route | None:
         match = _PATH.fullmatch(path)

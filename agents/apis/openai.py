@@ -24,7 +24,6 @@ class OpenAI(Api):
     base_url = "https://api.openai.com/v1"
     signs = (b'"usage"', b"[DONE]")
     request_headers = frozenset({"openai-beta", "originator", "session_id", "conversation_id", "version"})
-    token_header = "x-api-key"  # noqa: S105
 
     def route(self, method: str, path: str) -> Route | None:
         return _ROUTES.get((method, path))
