@@ -86,7 +86,8 @@ def drive(
     workspace: str,
     grace_s: float,
 ) -> NoReturn:
-    """In a step's own process: start the agent, have the prompt worked on, and leave. RuntimeError when it cannot start."""
+    """In a step's own process: start the agent, have the prompt worked on, and leave. RuntimeError or OSError when it cannot
+    be started."""
     limits.impose()
     loop = Loop()
     loop.take_children()
@@ -94,8 +95,8 @@ def drive(
     _heed_signals(loop, client)
     try:
         wire = Wire(loop, starter(argv, env, cwd, limits, files), received=client.received, lost=client.lost)
-    except RuntimeError as error:
-        say({"acp": "end", "stop_reason": None, "error": RefusedError(None, str(error)).as_json()})
+    except (OSError, RuntimeError) as error:
+        say({"acp": "end", "stop_reason": None, "error": RefusedError(None, processes.describe(error)).as_json()})
         raise
     done = loop.task(client.run(wire))
     done.then(loop.stop)

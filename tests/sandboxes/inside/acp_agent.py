@@ -1,14 +1,15 @@
 """An agent that speaks the Agent Client Protocol and plays what it is told: the prompt's first text is a list of acts,
 and ACP_PLAY in its environment, an object, says how it is before. Standard library only: it runs in sandboxes.
 
-Acts: ["chunks", count], ["ask", method, params], ["print", text], ["huge", characters], ["die", code], ["stop", reason],
-["error", error], ["hang", …] until it is canceled (then it asks the requests that follow, and with "error" fails), ["deaf"]
-also then, ["late"] says more after its answer. At the end of the list it stops with end_turn. What a request of its own was
-answered it says as a chunk.
+Acts: ["chunks", count], ["ask", method, params], ["print", text], ["huge", characters], ["limits"] says its own, ["die", code],
+["stop", reason], ["error", error], ["hang", …] until it is canceled (then it asks the requests that follow, and with "error"
+fails), ["deaf"] also then, ["late"] says more after its answer. At the end of the list it stops with end_turn. What a request
+of its own was answered it says as a chunk.
 """
 
 import json
 import os
+import resource
 import sys
 import time
 
@@ -63,6 +64,9 @@ class Agent:
             elif name == "huge":
                 block = {"type": "image", "mimeType": "image/png", "data": "x" * words[0]}
                 self.update(session, "agent_message_chunk", content=block)
+            elif name == "limits":
+                kinds = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)
+                self.chunk(session, json.dumps([resource.getrlimit(kind)[0] for kind in kinds]))
             elif name == "die":
                 say(sys.stderr, "I die.")
                 os._exit(words[0])
@@ -90,6 +94,8 @@ class Agent:
         return {"result": {"stopReason": "end_turn"}}
 
     def answer(self, method, number, params):
+        if method == PLAY.get("hangs_at"):
+            time.sleep(1000)
         refusals = PLAY.get("refuses", {})
         if method in refusals:
             return {"error": refusals[method]}

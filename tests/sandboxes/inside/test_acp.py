@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +272,17 @@ def test_an_agent_that_hangs_after_a_cancel_is_left(house: House, do: str) -> No
     assert not processes_with(str(AGENT))
 
 
+@pytest.mark.parametrize("method", ["initialize", "session/new", "session/load"])
+@pytest.mark.parametrize("do", ["interrupt", "stop"])
+def test_a_cancel_before_the_prompt_is_the_end(house: House, do: str, method: str) -> None:
+    play = {"hangs_at": method, "able": {"loadSession": True}}
+    house.turn(agent(house, play=play, session="old" if method == "session/load" else "", resume="load"))
+    until(lambda: method in methods(house))
+    house.ask(do)
+    house.end()
+    assert (ending(house), "session/prompt" in methods(house)) == (("cancelled", None), False)
+
+
 def test_a_permission_that_is_asked_for_after_a_cancel_is_canceled(house: House) -> None:
     request = {"method": "session/request_permission", "id": "own", "params": {"options": OPTIONS}}
     house.turn(agent(house, ["hang", request], allow=True), term_grace_s=2.0)
@@ -305,6 +319,33 @@ def test_an_agent_that_cannot_be_started_is_an_error_with_a_sentence(house: Hous
     sentence = "The command 'no-such-agent' could not be started: No such file or directory."
     assert (end["reason"], end["error"]) == ("error", sentence)
     assert ending(house) == (None, {"code": None, "message": sentence, "data": None})
+
+
+def test_an_agent_for_which_no_process_is_left_is_an_error() -> None:
+    script = """
+import os
+from sandboxes.inside import acp
+from sandboxes.inside.limits import Limits
+
+def refuse(): raise BlockingIOError(11, "Resource temporarily unavailable")
+
+os.fork = refuse  # what a full pid cgroup makes of it
+limits = Limits({})
+acp.drive({"prompt": [{}]}, argv=["true"], env={}, cwd="/", files={}, limits=limits, workspace="/", grace_s=1.0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=AGENT.parents[3], capture_output=True, text=True, timeout=20)
+    error = {"code": None, "message": "Resource temporarily unavailable", "data": None}
+    assert json.loads(done.stdout) == {"acp": "end", "stop_reason": None, "error": error}
+    assert "BlockingIOError" in done.stderr
+
+
+def test_limits_hold_for_the_agent_and_for_what_we_write_for_it(make_house: Callable[..., House]) -> None:
+    house = make_house().start(limits='{"open_files": 100, "file_mb": 1}')
+    write = ["ask", "fs/write_text_file", {"path": str(house.workspace / "big"), "content": "x" * 3_000_000}]
+    house.run(agent(house, write, ["limits"]))
+    refusal, limits = (json.loads(chunk) for chunk in chunks(house))
+    assert (refusal, limits) == ({"code": -32603, "message": "File too large."}, [100, 1024 * 1024])
+    assert ending(house) == ("end_turn", None)
 
 
 def test_what_an_agent_prints_besides_is_noise(house: House) -> None:
