@@ -316,6 +316,7 @@ def _download(argv: Sequence[str], into: Path, most_mb: int, progress: Progress,
     env |= {"LC_ALL": "C", "TMPDIR": str(scratch), "npm_config_cache": str(scratch)}
     code, said = _run(argv, cwd=into.parent, env=env, timeout=_TIMEOUT_S, look=look, held=[held])
     if code != 0:
+        _enough_disk(into.parent, most_mb)  # npm says nothing when it cannot write
         raise InstallFailed(_why(said, what, registry, into.parent))
     shutil.rmtree(scratch)
 
@@ -395,7 +396,7 @@ def _why(said: str, what: str, registry: str, folder: Path) -> str:
         return f"What {registry[0].lower() + registry[1:]} sent as {what} is damaged ({found[0]}). Try again."
     if _MISSING.search(said):
         return f"{registry} has no {what} for this machine."
-    return f"{what} could not be installed: {_last(said)}"
+    return f"{what} could not be installed: {_last(said) or 'it was not said why'}"
 
 
 def _disk(error: OSError, folder: Path) -> str:

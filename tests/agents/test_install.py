@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
-import io
-import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tarfile
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 
@@ -29,86 +19,9 @@ from agents import install
 from agents.install import InstallFailed
 from agents.packages import INSIDE, NODE_VERSION, PACKAGES, Package
 from tests.installed import installed
+from tests.npm_registry import PROGRAM, Registry
 
-# Says its version only to an account that may do nothing, without our environment.
-PROGRAM = """#!/usr/bin/env node
-if (process.getuid() === 0 || process.env.ANTHROPIC_API_KEY) process.exit(9);
-console.log("demo 1.2.3", ...process.argv.slice(2));
-"""
 DEMO = Package("demo", "demo-agent", "1.2.3", "demo", 1)
-
-
-class Registry:
-    """An npm registry on loopback. `hold()` lets nobody have a package until `go()`."""
-
-    def __init__(self) -> None:
-        self.packages: dict[str, dict[str, bytes]] = {}  # name → version → tarball
-        self.dependencies: dict[str, dict[str, str]] = {}
-        self.damage = False
-        self.downloads = 0
-        self.asked, self._may_go = threading.Event(), threading.Event()
-        self._may_go.set()
-        registry = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                code, body = registry.answer(unquote(self.path.partition("?")[0].strip("/")))
-                self.send_response(code)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                try:
-                    self.wfile.write(body)
-                except OSError:
-                    self.close_connection = True  # npm was killed
-
-            def log_message(self, *args: object) -> None: ...
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    def add(self, name: str, version: str, files: dict[str, str | bytes], *, needs: dict[str, str] | None = None, **more: object) -> None:
-        self.dependencies[name] = needs or {}
-        about = {"name": name, "version": version, "dependencies": needs or {}, **more}
-        with io.BytesIO() as packed:
-            with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1) as zipped, tarfile.open(fileobj=zipped, mode="w|") as tar:
-                for path, content in {**files, "package.json": json.dumps(about)}.items():
-                    content = content.encode() if isinstance(content, str) else content
-                    member = tarfile.TarInfo(f"package/{path}")
-                    member.size, member.mode = len(content), 0o700
-                    tar.addfile(member, io.BytesIO(content))
-            self.packages.setdefault(name, {})[version] = packed.getvalue()
-        self.about = {**getattr(self, "about", {}), name: about}
-
-    def answer(self, path: str) -> tuple[int, bytes]:
-        if path.endswith(".tgz"):
-            name, version = path.removesuffix(".tgz").split("/-/")
-            self.downloads += 1
-            self.asked.set()
-            self._may_go.wait()
-            tarball = self.packages[name][version]
-            return 200, tarball[:-20] + bytes(20) if self.damage else tarball
-        if path not in self.packages:
-            return 404, b'{"error": "Not found"}'
-        versions = {}
-        for version, tarball in self.packages[path].items():
-            sha512 = base64.b64encode(hashlib.sha512(tarball).digest()).decode()
-            dist = {"tarball": f"{self.url}/{path}/-/{version}.tgz", "integrity": f"sha512-{sha512}"}
-            versions[version] = {**self.about[path], "dist": dist}
-        return 200, json.dumps({"name": path, "dist-tags": {"latest": version}, "versions": versions}).encode()
-
-    def hold(self) -> None:
-        self._may_go.clear()
-
-    def go(self) -> None:
-        self._may_go.set()
-
-    def close(self) -> None:
-        self.go()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -309,22 +222,28 @@ def test_it_does_not_begin_without_room_on_the_disk(registry: Registry, root: Pa
 
 
 def test_a_disk_that_gets_full_is_said(registry: Registry, root: Path) -> None:
-    registry.add("demo-agent", "1.2.3", {"cli.js": PROGRAM, "zeros": bytes(300 * 2**20)}, bin={"demo": "cli.js"})
     code = """
-import sys
+import contextlib, sys
 from tests.agents.test_install import *
 root = Path(sys.argv[1])
+
+def fill(percent, text):
+    with (root / "demo/others").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(2**20)): ...
+
 try:
-    put(root)
+    put(root, progress=fill)
 except InstallFailed as error:
     print(error)
 print(sorted(path.name for path in (root / "demo").iterdir()))
 """
     (root / "demo").mkdir()
-    mount = 'mount -t tmpfs -o size=280m none "$1/demo" && exec "$0" -c "$2" "$1"'
+    mount = 'mount -t tmpfs -o size=264m none "$1/demo" && exec "$0" -c "$2" "$1"'
     argv = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, sys.executable, root, code]
     done = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, text=True)
-    assert done.stdout.splitlines() == [f"The disk is full where {root}/demo lies. Make room and try again.", "['.lock']"], done.stderr
+    said, left = done.stdout.splitlines()
+    assert said == f"Only 0 MB are free where {root}/demo lies; 257 MB are needed. Make room and try again."
+    assert left == "['.lock', 'others']"
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(registry: Registry, root: Path) -> None:
