@@ -144,8 +144,9 @@ def _refuse(status: int, sentence: str) -> Refusal:
     return Refusal(status, f"asynccode: {sentence}")
 
 
+@transaction.atomic
 def record(grant: Grant, call: Call) -> None:
-    """Store what a request took, and end the turn if a budget is used up by it."""
+    """Store what a request took, and end the turn if a budget is used up by it; all of it or, after an error, nothing."""
     prices = Prices.of(Price.objects.values_list("model", "input_usd", "cached_usd", "cache_write_usd", "output_usd"))
     tokens = {
         "input": call.input_tokens,
