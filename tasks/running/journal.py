@@ -65,7 +65,7 @@ class Reader:
         turn, kind, step = record.get("turn"), record.get("kind"), record.get("step", "")
         if kind == "turn":
             carried = self.state.get("adapter", {}).get("carried")
-            self.state |= {"turn": turn, "adapter": {"carried": carried} if carried else {}}
+            self.state |= {"turn": turn, "adapter": {"carried": carried} if carried else {}, "conversation": None}
         elif kind == "step":
             self._step(batch, record, at)
         elif kind in ("out", "err"):

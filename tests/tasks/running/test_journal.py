@@ -211,3 +211,12 @@ def test_what_is_cumulative_is_carried_into_the_next_turn() -> None:
     reading = Reader(7, 1, 0, {"adapter": {"carried": {"input": 5}, "answer": "old"}}, ShellAdapter(), Redactor({}), {1: 11, 2: 12})
     batch, _ = reading.take(record(1, "turn", turn=2))
     assert batch.parse_state["adapter"] == {"carried": {"input": 5}}
+
+
+def test_each_turn_is_told_the_conversation_that_it_is_in() -> None:
+    reading = Reader(7, 1, 0, {}, Parrot(), Redactor({}), {1: 11, 2: 12})
+    same = json.dumps({"state": {"conversation": "c-7"}})
+    for number in (1, 2):
+        begun = record(2 * number - 1, "turn", turn=number)
+        batch, _ = reading.take(begun + record(2 * number, "out", turn=number, step="agent", line=same))
+        assert batch.turns[10 + number].conversation == "c-7"
