@@ -78,7 +78,7 @@ def model() -> Iterator[ModelServer]:
 @pytest.fixture(scope="session")
 def person(model: ModelServer) -> Iterator[Person]:
     """A user of a product with agents, whose model is the scripted one. Silence is longer than an agent's start."""
-    product = Product(CHECKPOINT_S="1", AGENT_SILENCE_S="20", AGENT_RETRY_S="1", MAX_ACTIVE_RUNS="12", **model.environment)
+    product = Product(CHECKPOINT_S="1", AGENT_SILENCE_S="60", AGENT_RETRY_S="1", MAX_ACTIVE_RUNS="12", **model.environment)
     try:
         product.environment["ALLOW_PRIVATE_HOSTS"] += f",127.0.0.1:{model.port}"
         share(product.data, *(agent.partition(":")[0] for agent in AGENTS))

@@ -84,7 +84,7 @@ class Person:
         """The rows of a new task's runs; `agents`: NAME or NAME:MODEL → number of attempts."""
         repo = self.product.rows("SELECT id FROM tasks_repo ORDER BY id LIMIT 1")[0]["id"]
         fields = {f"runs-{with_model(agent)}": attempts for agent, attempts in agents.items()}
-        attached = [("attachments", (name, content)) for name, content in (files or {}).items()]
+        attached = [("files", (name, content)) for name, content in (files or {}).items()]
         place = self.post("/tasks/new", files=attached or None, prompt=prompt, repo=repo, mode=mode, **fields)
         found = re.search(r"/tasks/(\d+)/", place)
         assert found, place

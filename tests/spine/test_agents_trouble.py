@@ -12,14 +12,14 @@ from tests.models.server import ModelServer
 from tests.spine.conftest import AGENTS
 from tests.spine.person import Person
 from tests.spine.product import FINAL, send, wait_for
-from tests.spine.test_agents_work import all_end, of_kind, said, tail, turns, word
+from tests.spine.test_agents_work import PATIENCE_S, all_end, of_kind, said, tail, turns, word
 
 
 def test_a_stop_ends_a_tool_and_the_wait_for_the_model(person: Person, model: ModelServer) -> None:
     product, about = person.product, word()
     runs = person.start("[[write before.txt]] [[sleep-tool 600]]", *AGENTS)
     for agent, run in runs.items():
-        wait_for(lambda run=run: "waiting" in str(of_kind(product, run, "tool_call")[2:]), f"the waiting tool of {agent}", 60)
+        wait_for(lambda run=run: "waiting" in str(of_kind(product, run, "tool_call")[2:]), f"the waiting tool of {agent}", PATIENCE_S)
         person.stop(run)
     all_end(product, runs, "canceled", seconds=20)
     for agent, run in runs.items():
@@ -27,7 +27,9 @@ def test_a_stop_ends_a_tool_and_the_wait_for_the_model(person: Person, model: Mo
 
     for run in runs.values():  # and on in the same conversation
         person.follow_up(run, f"[[hang]] {about}")
-    wait_for(lambda: len({seen.wire for seen in model.asked(about)}) == len(AGENTS), "all that wait for the model", 60)
+    wait_for(
+        lambda: len({seen.wire for seen in model.asked(about) if not seen.status}) == len(AGENTS), "all that wait for the model", PATIENCE_S
+    )
     for run in runs.values():
         person.stop(run)
     for agent, run in runs.items():
@@ -49,7 +51,7 @@ def test_errors_of_the_api_are_told_as_what_they_are(person: Person) -> None:
             wait_for(
                 lambda run=run, number=number: len(turns(product, run)) == number and turns(product, run)[-1]["finished_at"],
                 f"the end of {marker} with {agent}",
-                90,
+                PATIENCE_S,
             )
             row = turns(product, run)[-1]
             assert (row["status"], row["error_class"]) == ("failed", expected), f"{agent} {marker}\n{tail(product, run)}"
@@ -58,7 +60,7 @@ def test_errors_of_the_api_are_told_as_what_they_are(person: Person) -> None:
     for run in runs.values():
         person.follow_up(run, "[[write after.txt]]")
     for agent, run in runs.items():
-        wait_for(lambda run=run: turns(product, run)[-1]["status"] == "succeeded", f"the end of what went well with {agent}", 90)
+        wait_for(lambda run=run: turns(product, run)[-1]["status"] == "succeeded", f"the end of what went well with {agent}", PATIENCE_S)
         assert set(product.files(run)) == {"after.txt"}, agent
 
 
@@ -66,7 +68,7 @@ def test_a_rate_limit_that_goes_away_is_waited_for(person: Person) -> None:
     product = person.product
     runs = person.start(f"[[status 429 then ok]] [[write hello.txt]] {word()}", *AGENTS)
     for agent, run in runs.items():
-        wait_for(lambda run=run: turns(product, run)[-1]["status"] == "succeeded", f"success of {agent}", 90)
+        wait_for(lambda run=run: turns(product, run)[-1]["status"] == "succeeded", f"success of {agent}", PATIENCE_S)
         assert set(product.files(run)) == {"hello.txt"}, agent
 
 
@@ -74,7 +76,9 @@ def test_an_overload_is_tried_again_a_few_times(person: Person) -> None:
     product = person.product
     runs = person.start(f"[[status 529]] {word()}", *AGENTS)
     for agent, run in runs.items():
-        wait_for(lambda run=run: len(turns(product, run)) == 3 and turns(product, run)[-1]["finished_at"], f"three tries of {agent}", 150)
+        wait_for(
+            lambda run=run: len(turns(product, run)) == 3 and turns(product, run)[-1]["finished_at"], f"three tries of {agent}", PATIENCE_S
+        )
         rows = turns(product, run)
         assert [row["error_class"] for row in rows] == ["overloaded"] * 3, f"{agent}\n{tail(product, run)}"
         assert [row["kind"] for row in rows] == ["prompt", "retry", "retry"], agent
@@ -87,7 +91,7 @@ def test_an_endpoint_that_refuses_connections_is_told(person: Person, model: Mod
     try:
         runs = person.start(f"hello {word()}", *AGENTS)
         for agent, run in runs.items():
-            wait_for(lambda run=run: turns(product, run)[0]["finished_at"], f"the end of {agent}", 120)
+            wait_for(lambda run=run: turns(product, run)[0]["finished_at"], f"the end of {agent}", PATIENCE_S)
             row = turns(product, run)[0]
             assert row["status"] == "failed", agent
             assert row["error_class"] in ("overloaded", "hung", "crashed"), f"{agent}: {row['error_class']}\n{tail(product, run)}"
@@ -97,17 +101,17 @@ def test_an_endpoint_that_refuses_connections_is_told(person: Person, model: Mod
             if product.run(run)["status"] not in FINAL:
                 person.stop(run)
     for run in runs.values():
-        product.ended(run, 60)
+        product.ended(run, PATIENCE_S)
 
 
 def test_a_stream_that_is_cut_with_the_gateway_goes_on(person: Person, model: ModelServer) -> None:
     product, about = person.product, word()
     runs = person.start(f"[[write before.txt]] [[say Half of it]] [[gate {about}]] [[say and the rest.]] [[write after.txt]]", *AGENTS)
-    wait_for(lambda: at_gate(model, about) == {"anthropic", "responses", "gemini"}, "all in the middle of a stream", 60)
+    wait_for(lambda: at_gate(model, about) == {"anthropic", "responses", "gemini"}, "all in the middle of a stream", PATIENCE_S)
     send([product.service("gateway")], signal.SIGKILL)
     model.open(about)
     for agent, run in runs.items():
-        wait_for(lambda run=run: turns(product, run)[-1]["status"] == "succeeded", f"success of {agent}", 90)
+        wait_for(lambda run=run: turns(product, run)[-1]["status"] == "succeeded", f"success of {agent}", PATIENCE_S)
         assert set(product.files(run)) == {"before.txt", "after.txt"}, f"{agent}\n{tail(product, run)}"
         assert len(turns(product, run)) <= 2, agent
         assert "and the rest." in said(product, run), agent
@@ -143,7 +147,7 @@ def test_an_agent_that_stays_after_its_result_counts_as_finished(person: Person)
     """Claude Code stays for what it runs in the background."""
     product = person.product
     runs = person.start("[[write hello.txt]] [[background 600]] [[say It is done.]]", "claude")
-    row = product.ended(runs["claude"], 60)
+    row = product.ended(runs["claude"], PATIENCE_S)
     assert row["status"] == "succeeded", tail(product, runs["claude"])
     assert turns(product, runs["claude"])[0]["outcome"]["reason"] == "finished"
     assert set(product.files(runs["claude"])) == {"hello.txt"}

@@ -15,6 +15,8 @@ from tests.spine.person import Person
 from tests.spine.product import FINAL, Product, wait_for
 
 PROVIDERS = {"claude": "anthropic", "codex": "openai", "opencode": "gemini"}
+PATIENCE_S = 180.0  # all agents of a task start at once, on whatever there is of processors
+TOKENS = ("input_tokens", "cached_tokens", "output_tokens")
 _words = itertools.count(1)
 
 
@@ -23,7 +25,7 @@ def word() -> str:
     return f"job-{next(_words)}-work"
 
 
-def all_end(product: Product, runs: dict[str, int], *statuses: str, seconds: float = 90.0) -> None:
+def all_end(product: Product, runs: dict[str, int], *statuses: str, seconds: float = PATIENCE_S) -> None:
     for agent, run in runs.items():
         row = product.ended(run, seconds)
         assert row["status"] in statuses, f"{agent}: {row['status']} {row['error_class']} {row['error']}\n{tail(product, run)}"
@@ -65,12 +67,12 @@ def test_files_are_written_commands_run_and_failures_seen(person: Person, model:
         assert any("/does/not/exist" in str(result.get("output")) for result in results), agent
 
         row = product.run(run)
-        assert row["input_tokens"] == 4 * 1000, agent
-        assert (row["cached_tokens"], row["output_tokens"]) == (4 * 300, 4 * 50), agent
+        if agent != "opencode":  # it tells what its last request took
+            assert [row[name] for name in TOKENS] == [4 * 1000, 4 * 300, 4 * 50], agent
         assert row["cost_usd"] > 0, agent
         calls = product.rows("SELECT * FROM tasks_modelcall WHERE run_id = %s", run)
         assert {call["provider"] for call in calls} == {PROVIDERS[agent]}, agent
-        assert sum(call["output_tokens"] for call in calls) >= 4 * 50, agent
+        assert [sum(call[name] for call in calls) for name in TOKENS] >= [4 * 1000, 4 * 300, 4 * 50], agent
     assert {seen.key for seen in model.asked(about)} == {KEY}
 
 
@@ -81,7 +83,7 @@ def test_follow_ups_go_on_in_the_same_conversation(person: Person, model: ModelS
     for run in runs.values():
         person.follow_up(run, f"[[run cat one.txt]] [[say Seen {second}.]]")
     for run in runs.values():
-        wait_for(lambda run=run: len(turns(product, run)) == 2 and product.run(run)["status"] in FINAL, "the follow-up", 90)
+        wait_for(lambda run=run: len(turns(product, run)) == 2 and product.run(run)["status"] in FINAL, "the follow-up", PATIENCE_S)
     all_end(product, runs, "succeeded")
 
     for agent, run in runs.items():
@@ -104,7 +106,7 @@ def test_text_arrives_while_it_is_written(person: Person, model: ModelServer) ->
     product, gate = person.product, word()
     runs = person.start(f"[[stream 50 0.01]] [[gate {gate}]] [[stream 50 0.01]]", "claude", "opencode:google/gemini-2.5-pro")
     for agent, run in runs.items():
-        wait_for(lambda run=run: "chunk 50\n" in said(product, run), f"half of what {agent} says", 60)
+        wait_for(lambda run=run: "chunk 50\n" in said(product, run), f"half of what {agent} says", PATIENCE_S)
         assert product.run(run)["status"] == "running", agent
     model.open(gate)
     all_end(product, runs, "succeeded")
@@ -115,7 +117,7 @@ def test_text_arrives_while_it_is_written(person: Person, model: ModelServer) ->
 def test_what_codex_says_arrives_while_it_works(person: Person, model: ModelServer) -> None:
     product, gate = person.product, word()
     runs = person.start(f"[[say First words.]] [[run echo first]] [[gate {gate}]] [[say Last words.]]", "codex")
-    wait_for(lambda: "First words." in said(product, runs["codex"]), "the first words", 60)
+    wait_for(lambda: "First words." in said(product, runs["codex"]), "the first words", PATIENCE_S)
     wait_for(lambda: of_kind(product, runs["codex"], "tool_result"), "the first result")
     assert product.run(runs["codex"])["status"] == "running"
     model.open(gate)
@@ -128,7 +130,7 @@ def test_a_real_key_is_never_in_a_sandbox(person: Person, model: ModelServer) ->
     product, about = person.product, word()
     runs = person.start(f"[[run env; echo about {about}]] [[sleep-tool 600]]", *AGENTS)
     for agent, run in runs.items():
-        wait_for(lambda run=run: "waiting" in str(of_kind(product, run, "tool_call")[1:]), f"the second tool call of {agent}", 60)
+        wait_for(lambda run=run: "waiting" in str(of_kind(product, run, "tool_call")[1:]), f"the second tool call of {agent}", PATIENCE_S)
     try:
         for agent, run in runs.items():
             pids = product.inhabitants(product.ref(run))
@@ -183,7 +185,7 @@ def test_a_branch_goes_on_from_an_earlier_turn(person: Person, model: ModelServe
     for run in runs.values():
         person.follow_up(run, "[[write two.txt]]")
     for run in runs.values():
-        wait_for(lambda run=run: product.run(run)["status"] in FINAL and len(turns(product, run)) == 2, "the follow-up", 90)
+        wait_for(lambda run=run: product.run(run)["status"] in FINAL and len(turns(product, run)) == 2, "the follow-up", PATIENCE_S)
     all_end(product, runs, "succeeded")
 
     prompt = f"[[run cat one.txt]] [[write three.txt]] {second}"
