@@ -13,7 +13,10 @@
   };
   const drop = (form) => attempt(() => localStorage.removeItem(name(form)));
   const texts = (form) => [...form.elements].filter((field) => field.matches("textarea"));
-  const isEmpty = (form) => texts(form).every((field) => field.value.trim() === "");
+  // A form with [data-given] begins with a text; untouched, it is as good as empty.
+  const isBlank = (field) => field.value.trim() === "" && !("given" in field.form.dataset);
+  const isUntouched = (field) => "given" in field.form.dataset && field.value === field.defaultValue;
+  const isEmpty = (form) => texts(form).every((field) => isBlank(field) || isUntouched(field));
 
   const fieldsOf = (form) => [...form.elements].filter(
     (field) => field.name && !LEFT_OUT.has(field.name) && field.matches("textarea, select, input:not([type=file], [type=hidden], [type=password])"),

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from math import ceil
 
-from django.db.models import Count, F, Func, IntegerField, Q, QuerySet
+from django.db.models import Count, F, Func, IntegerField, Max, Q, QuerySet
+from django.db.models.functions import Coalesce
+from django.utils import timezone
 
 from agents.adapters.base import ErrorClass
 from agents.registry import ADAPTERS
-from tasks.models import ACTIVE, Patch, PullRequest, PullRequestState, Run, RunStatus, Stage, Turn
+from tasks.models import ACTIVE, EndReason, Patch, PullRequest, PullRequestState, Run, RunStatus, Stage, Turn, TurnKind
+from tasks.running.jobs import MOST_RETRIES
 from tasks.running.scheduler import Place, places
 from tasks.services import FAILED
 from tasks.web.shown.text import duration
@@ -27,6 +31,8 @@ _ADVICE_ON_CLASS = {
     ErrorClass.CRASHED: "Open the run: the end of its log says why. Follow up there, or retry.",
     ErrorClass.KILLED: "Open the run to see how far it came, or retry.",
 }
+_ADVICE_ON_BUDGET = "Ask an operator for a larger budget, or follow up once there is room in it again."
+_OF_KEYS = (ErrorClass.AUTH, ErrorClass.CREDIT)
 _ADVICE_ON_STAGE = {  # where the error itself does not say what to do
     Stage.SETUP: "Correct the repository's setup script, then retry.",
     Stage.COLLECT: "The last checkpoint is kept. Retry, or follow up.",
@@ -50,14 +56,18 @@ class Figures:
 
 @dataclass(frozen=True)
 class RunCard:
-    """`turns` counts all turns, `follow_ups` those that wait."""
+    """`turns` counts all turns, `follow_ups` those that wait, `retries` how often the one that waits was tried before by itself.
+    `is_over_budget`: the newest turn was ended because a budget was used up."""
 
     run: Run
     figures: Figures | None = None
     place: Place | None = None
     pull_request: PullRequest | None = None
+    parent: Run | None = None  # of a branch
     turns: int = 1
     follow_ups: int = 0
+    retries: int = 0
+    is_over_budget: bool = False
 
     @property
     def agent(self) -> str:
@@ -115,8 +125,29 @@ class RunCard:
         """What to do about the error; "" where there is none."""
         if not self.has_failed:
             return ""
+        if self.is_over_budget:
+            return _ADVICE_ON_BUDGET
         by_class = _ADVICE_ON_CLASS.get(self.run.error_class)  # type: ignore[call-overload]  # (a StrEnum's keys are strings)
         return str(by_class or _ADVICE_ON_STAGE.get(self.run.stage, ""))  # type: ignore[call-overload]
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the settings' keys are where the error is mended."""
+        return self.has_failed and self.run.error_class in _OF_KEYS and not self.is_over_budget
+
+    @property
+    def waits_for(self) -> str:
+        """Why a queued run has not started; "" for others."""
+        if self.place is None:
+            return ""
+        if self.run.not_before and (seconds := (self.run.not_before - timezone.now()).total_seconds()) > 0:
+            return f"Tries again in {ceil(seconds)} s ({self.retries + 1} of {MOST_RETRIES + 1})."
+        return f"Number {self.place.position} in the queue. {self.place.reason}"
+
+    @property
+    def origin(self) -> str:
+        """Of a branch, where it came from."""
+        return f"turn {self.run.parent_turn} of attempt {self.parent.attempt}" if self.parent else ""
 
     @property
     def since(self) -> datetime | None:
@@ -197,11 +228,30 @@ def cards_of(runs: Sequence[Run]) -> list[RunCard]:
     turns = {run_id: counts for run_id, *counts in _turn_counts(ids)}
     queued = [run.pk for run in runs if run.status == RunStatus.QUEUED]
     waiting = places(queued) if queued else {}
-    return [RunCard(run, figures.get(run.pk), waiting.get(run.pk), pulls.get(run.pk), *turns.get(run.pk, (0, 0))) for run in runs]
+    parents = Run.objects.in_bulk(origins) if (origins := {run.parent_id for run in runs if run.parent_id}) else {}
+    return [
+        RunCard(
+            run,
+            figures.get(run.pk),
+            waiting.get(run.pk),
+            pulls.get(run.pk),
+            parents.get(run.parent_id or 0),
+            *turns.get(run.pk, (0, 0, 0, False)),
+        )
+        for run in runs
+    ]
 
 
-def _turn_counts(run_ids: Sequence[int]) -> QuerySet[Turn, tuple[int, int, int]]:
-    """Of each run its id, its turns, and those of its follow-ups that wait."""
-    waiting = Count("pk", filter=Q(status=RunStatus.QUEUED, number__gt=1))
-    counted = Turn.objects.filter(run__in=run_ids).order_by("run").values("run").annotate(all=Count("pk"), waiting=waiting)
-    return counted.values_list("run", "all", "waiting")
+def _turn_counts(run_ids: Sequence[int]) -> QuerySet[Turn, tuple[int, int, int, int, bool]]:
+    """Of each run its id, and what a card tells of its turns, in the order of RunCard's fields."""
+    waits = Q(status=RunStatus.QUEUED)
+    counted = Turn.objects.filter(run__in=run_ids).order_by("run").values("run")
+    counted = counted.annotate(
+        all=Count("pk", filter=~Q(kind=TurnKind.REVERT)),
+        waiting=Count("pk", filter=waits & Q(kind=TurnKind.PROMPT, number__gt=1)),
+        tried=Coalesce(Max("retries", filter=waits), 0),
+        last=Max("number"),
+        ended_by_budget=Coalesce(Max("number", filter=Q(end_reason=EndReason.BUDGET)), 0),
+        is_over_budget=Q(ended_by_budget=F("last")),
+    )
+    return counted.values_list("run", "all", "waiting", "tried", "is_over_budget")

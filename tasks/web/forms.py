@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from django import forms
 from django.utils.datastructures import MultiValueDict
 
-from tasks import attachments, services
+from agents.registry import ADAPTERS
+from tasks import attachments, services, turns
 from tasks.errors import AppError
-from tasks.models import Attachment, Run, Turn, User
+from tasks.models import Attachment, Mode, Run, Turn, TurnKind, User
 
 Result = TypeVar("Result")
 
@@ -70,9 +71,51 @@ class WithFiles(VerbForm):
         return data.getlist(name) if isinstance(data, MultiValueDict) else []
 
 
-class FollowUpForm(WithFiles):
-    prompt = ScriptField(rows=1, placeholder="Follow up in the same workspace", error_messages={"required": "The follow-up is empty."})
+def modes_of(agents: Iterable[str]) -> list[tuple[str, str]]:
+    """The modes that at least one of these agents can, as choices."""
+    able = {mode for name in agents if (adapter := ADAPTERS.get(name)) for mode in adapter.modes}
+    return [(mode.value, mode.label) for mode in Mode if mode in able]
 
-    def submit(self, *, run: Run, by: User) -> Turn | None:
+
+def can_steer(run: Run) -> bool:
+    """Whether the run's agent takes messages while a turn is at work."""
+    return run.agent in ADAPTERS and ADAPTERS[run.agent].can_steer
+
+
+def mode_field() -> forms.ChoiceField:
+    return forms.ChoiceField(
+        required=False, label="Mode", error_messages={"invalid_choice": "The agent cannot work in this mode. Choose another one."}
+    )
+
+
+class FollowUpForm(WithFiles):
+    """`mode` is what the page's address asks for; else it stands at that of the newest turn. What is sent as "now" does not wait
+    for the turn at work."""
+
+    prompt = ScriptField(rows=1, placeholder="Follow up in the same workspace", error_messages={"required": "The follow-up is empty."})
+    mode = mode_field()
+
+    def __init__(self, *args: Any, run: Run, mode: str = "", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.run = run
+        choices = modes_of([run.agent])
+        self.fields["mode"].choices = choices  # type: ignore[attr-defined]
+        self.has_modes = len(choices) > 1
+        if not self.is_bound and self.has_modes:
+            is_asked = mode in dict(choices)
+            self.initial["mode"] = mode if is_asked else self._last_mode()
+            if is_asked:
+                self.fields["prompt"].widget.attrs["autofocus"] = True
+
+    def _last_mode(self) -> str | None:
+        asked = self.run.turns.exclude(kind=TurnKind.REVERT)
+        return asked.order_by("number").values_list("mode", flat=True).last()
+
+    def submit(self, *, by: User) -> bool:
+        """Whether it was sent."""
         files = self.store_files(by=by)
-        return self.attempt(lambda: services.send_follow_up(run=run, by=by, prompt=self.cleaned_data["prompt"], attachments=files))
+        verb: Callable[..., Turn | str] = turns.stop_and_send if "now" in self.data else services.send_follow_up
+        sent = self.attempt(
+            lambda: verb(run=self.run, by=by, prompt=self.cleaned_data["prompt"], attachments=files, mode=self.cleaned_data["mode"])
+        )
+        return sent is not None

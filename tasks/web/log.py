@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Prefetch, Q, QuerySet, prefetch_related_objects
 
 from tasks.models import Attachment, Event, EventKind, Run, RunStatus, Turn
-from tasks.web.shown import MOST_SHOWN, Shown, data_of, key_of, show
+from tasks.web.shown import MOST_SHOWN, Shown, Standing, data_of, key_of, show, standings
 
 MOST_EVENTS = 500
 MOST_CHARACTERS = 400_000
@@ -88,11 +88,20 @@ def _size(data: Any) -> int:
 
 def turns_of(events: Sequence[Event]) -> dict[int, Turn]:
     """The turns of events by id: with the attachments (without their content) where a prompt is shown."""
-    turns = Turn.objects.filter(pk__in={event.turn_id for event in events if event.turn_id}).select_related("author").in_bulk()
+    turns = (
+        Turn.objects.filter(pk__in={event.turn_id for event in events if event.turn_id}).select_related("author").defer("answer").in_bulk()
+    )
     starting = {event.turn_id for event in events if event.kind == EventKind.STATUS and data_of(event).get("status") == RunStatus.STARTING}
     attachments = Prefetch("attachments", Attachment.objects.defer("content"))
     prefetch_related_objects([turn for pk, turn in turns.items() if pk in starting], attachments)
     return turns
+
+
+def _standings(run: Run, events: Sequence[Event]) -> dict[int, Standing]:
+    if not any(event.turn_id for event in events):
+        return {}
+    fields = ("run", "number", "kind", "mode", "generation", "reverts_to", "started_at")
+    return standings(run, Turn.objects.filter(run=run).order_by("number").only(*fields))
 
 
 def _page(run: Run, events: list[Event], last: int) -> LogPage:
@@ -100,7 +109,7 @@ def _page(run: Run, events: list[Event], last: int) -> LogPage:
     later = _later(run, events) if last < run.next_seq - 1 else []
     return LogPage(
         run_id=run.pk,
-        pieces=show(events, turns_of(events), later, agent=run.agent),
+        pieces=show(events, turns_of(events), later, agent=run.agent, standings=_standings(run, events)),
         first=events[0].seq if events else last + 1,
         last=last,
         has_status=any(event.kind == EventKind.STATUS for event in events),

@@ -8,24 +8,27 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
+from django.db.models import Exists, OuterRef
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
 
 from tasks import services
-from tasks.models import Event, Patch, Run, RunStatus, Scope
+from tasks.models import Event, Mode, Patch, Run, RunStatus, Scope, Turn, TurnKind
 from tasks.web import log
 from tasks.web.access import Request, action, done, go, login_or_token
 from tasks.web.cards import amount, cards_of, newest_patches
 from tasks.web.changes import changes_of
-from tasks.web.forms import FollowUpForm
+from tasks.web.forms import FollowUpForm, can_steer
 from tasks.web.network import attempts_of
+from tasks.web.plans import PlanForm, plan_of
 from tasks.web.sandboxes import is_gone, places_of, steps_of
 
 EVENTS_AT_ONCE = 500
 
 
-def _run(request: Request, pk: int) -> Run:
+def find_run(request: Request, pk: int) -> Run:
+    """One's own run of this id; else 404."""
     return get_object_or_404(Run.objects.visible_to(request.user).select_related("task__repo"), pk=pk)
 
 
@@ -44,7 +47,7 @@ def _log_page(request: Request, run: Run) -> log.LogPage:
 @require_GET
 def run(request: Request, pk: int) -> HttpResponse:
     """The page, or what its scripts ask for: how the run stands ("status"), or the side with its work ("work")."""
-    found = _run(request, pk)
+    found = find_run(request, pk)
     match request.htmx.target if request.htmx else None:
         case "status":
             return render(request, "tasks/run_status.html", _status(found))
@@ -52,18 +55,19 @@ def run(request: Request, pk: int) -> HttpResponse:
             shown = _work(request, found)
             is_seen = shown["version"] and shown["version"] == request.GET.get("seen")
             return HttpResponse(status=204) if is_seen else render(request, "tasks/run_work.html", shown)
-    return _page_with(request, found, FollowUpForm())
+    return page_with(request, found, FollowUpForm(run=found, mode=request.GET.get("mode", "")))
 
 
-def _page_with(request: Request, found: Run, form: FollowUpForm) -> HttpResponse:
-    context = _status(found) | _work(request, found) | {"page": _log_page(request, found), "form": form}
-    return render(request, "tasks/run.html", context, status=422 if form.errors else 200)
+def page_with(request: Request, found: Run, form: FollowUpForm, plan: PlanForm | None = None) -> HttpResponse:
+    """The page with its forms as they are filled in; `plan` is that of a plan that was refused."""
+    context = _status(found) | _work(request, found, plan) | {"page": _log_page(request, found), "form": form}
+    return render(request, "tasks/run.html", context, status=422 if form.errors or plan else 200)
 
 
 def _status(found: Run) -> dict[str, Any]:
     """How a run stands, what waits, and its neighbors among the task's runs."""
-    turns = found.turns.order_by("number").only("number", "prompt", "status", "started_at", "run_id")
-    waiting = list(turns.filter(status=RunStatus.QUEUED, number__gt=1, started_at=None))
+    begun = found.turns.exclude(status=RunStatus.QUEUED).exclude(status=RunStatus.CANCELED, started_at=None)
+    begun = begun.exclude(kind=TurnKind.REVERT).filter(joined=None).order_by("number")
     siblings = list(Run.objects.filter(task=found.task_id).values_list("pk", flat=True))
     at = siblings.index(found.pk)
     return {
@@ -71,8 +75,11 @@ def _status(found: Run) -> dict[str, Any]:
         "task": found.task,
         "card": (card := cards_of([found])[0]),
         "advice": _GO_ON if card.advice.startswith("Open the run") else card.advice,
-        "turn": turns.exclude(status=RunStatus.QUEUED).exclude(status=RunStatus.CANCELED, started_at=None).last(),
-        "waiting": waiting,
+        "turn": (turn := begun.only("number", "mode", "status", "run_id").last()),
+        "is_answered": turn is not None and turn.mode == Mode.ASK and found.status == RunStatus.SUCCEEDED,
+        "waiting": _follow_ups(found),
+        "can_interrupt": found.status == RunStatus.RUNNING and not card.is_stopping,
+        "can_steer": can_steer(found),
         "is_sandbox_gone": is_gone(found),
         "tokens": amount(found.input_tokens + found.output_tokens) if found.output_tokens else "",
         "place_among": f"{at + 1} of {len(siblings)}" if len(siblings) > 1 else "",
@@ -80,6 +87,13 @@ def _status(found: Run) -> dict[str, Any]:
         "next": siblings[at + 1] if at + 1 < len(siblings) else None,
         "page_state": _PAGE_STATES.get(found.status, "running"),
     }
+
+
+def _follow_ups(found: Run) -> list[Turn]:
+    """Those that wait; not what is tried again by itself. `has_files` says that one cannot be given to an agent at work."""
+    files = Turn.attachments.through.objects.filter(turn=OuterRef("pk"))
+    waiting = found.turns.filter(status=RunStatus.QUEUED, number__gt=1, started_at=None, kind=TurnKind.PROMPT).order_by("number")
+    return list(waiting.only("number", "prompt", "mode", "run_id").annotate(has_files=Exists(files)))
 
 
 _GO_ON = "A follow-up goes on in the same workspace; Retry begins anew from the base commit."
@@ -91,13 +105,20 @@ _PAGE_STATES: dict[str, str] = {
 }
 
 
-def _work(request: Request, found: Run) -> dict[str, Any]:
-    """The tab that the address names. `version` changes with what the tab shows; "" when it is to be shown anew each time."""
-    tab = tab if (tab := request.GET.get("tab", "")) in _TABS else "changes"
+def _work(request: Request, found: Run, refused: PlanForm | None = None) -> dict[str, Any]:
+    """The tab that the address names, else the one that fits. `version` changes with what the tab shows; "" when it is to be shown
+    anew each time."""
+    plan = plan_of(found, refused)
+    fitting = "plan" if plan and plan.can_approve else "changes"
+    asked = "" if refused or "by_itself" in request.GET else request.GET.get("tab", "")
+    is_asked = asked in _TABS or (asked == "plan" and plan is not None)
+    tab = asked if is_asked else fitting
     patch = newest_patches([found.pk]).get(found.pk)
-    shown = _TABS[tab](request, found, patch)
+    shown = _TABS[tab](request, found, patch) if tab in _TABS else {}
     version = f"{patch.pk}-{patch.sha256[:16]}-{found.is_over}" if patch and tab == "changes" else ""
-    return {"run": found, "task": found.task, "tab": tab, "patch": patch, "version": version} | shown
+    version = plan.version if plan and tab == "plan" else version
+    common = {"run": found, "task": found.task, "tab": tab, "is_asked": is_asked, "plan": plan, "patch": patch, "version": version}
+    return common | shown
 
 
 def _network(request: Request, found: Run, patch: Patch | None) -> dict[str, Any]:
@@ -116,7 +137,7 @@ _TABS: dict[str, Callable[[Request, Run, Patch | None], dict[str, Any]]] = {
 @require_GET
 def events(request: Request, pk: int) -> HttpResponse:
     """A page of the log for the scripts of the run's page."""
-    found = _run(request, pk)
+    found = find_run(request, pk)
     return render(request, "tasks/run.html#page", {"run": found, "page": _log_page(request, found)})
 
 
@@ -124,7 +145,7 @@ def events(request: Request, pk: int) -> HttpResponse:
 @login_or_token(Scope.READ)
 def raw_events(request: Request, pk: int) -> StreamingHttpResponse:
     """The whole log as JSON lines."""
-    found = _run(request, pk)
+    found = find_run(request, pk)
     response = StreamingHttpResponse(_json_lines(found), content_type="application/x-ndjson")
     response["Content-Disposition"] = f'attachment; filename="run-{found.pk}.events.jsonl"'
     return response
@@ -145,7 +166,7 @@ async def _json_lines(run: Run) -> AsyncIterator[str]:
 @login_or_token(Scope.READ)
 def patch(request: Request, pk: int) -> HttpResponse:
     """The newest patch as it is, ready for `git apply --index --allow-empty`. Its bytes are the agent's: plain text, never sniffed."""
-    newest = newest_patches([_run(request, pk).pk]).get(pk)
+    newest = newest_patches([find_run(request, pk).pk]).get(pk)
     content = bytes(newest.content) if newest else b""
     response = HttpResponse(content, content_type="text/plain; charset=utf-8", status=200 if newest else 404)
     response["X-Content-Type-Options"] = "nosniff"
@@ -156,30 +177,30 @@ def patch(request: Request, pk: int) -> HttpResponse:
 
 @action("run")
 def stop(request: Request, pk: int) -> HttpResponse:
-    found = _run(request, pk)
+    found = find_run(request, pk)
     services.cancel_run(run=found, by=request.user)
     return done(request, found.task if request.POST.get("to") == "task" else found)
 
 
 @action("run")
 def retry(request: Request, pk: int) -> HttpResponse:
-    new = services.retry_run(run=_run(request, pk), by=request.user)
+    new = services.retry_run(run=find_run(request, pk), by=request.user)
     return go(request, new) if "open" in request.POST else done(request, new.task)
 
 
 @action("run")
 def follow_up(request: Request, pk: int) -> HttpResponse:
-    found = _run(request, pk)
-    form = FollowUpForm(request.POST, request.FILES)
-    sent = form.submit(run=found, by=request.user)
+    found = find_run(request, pk)
+    form = FollowUpForm(request.POST, request.FILES, run=found)
+    sent = form.submit(by=request.user)
     if not request.htmx:
-        return redirect(found) if sent else _page_with(request, found, form)
-    form = FollowUpForm() if sent else form
-    return render(request, "tasks/run_composer.html#fields", {"run": found, "form": form}, status=200 if sent else 422)
+        return redirect(found) if sent else page_with(request, found, form)
+    context = {"run": found, "form": FollowUpForm(run=found) if sent else form, "can_steer": can_steer(found)}
+    return render(request, "tasks/run_composer.html#fields", context, status=200 if sent else 422)
 
 
 @action("run")
 def withdraw(request: Request, pk: int, number: int) -> HttpResponse:
-    found = _run(request, pk)
+    found = find_run(request, pk)
     services.withdraw_follow_up(turn=get_object_or_404(found.turns, number=number), by=request.user)
     return done(request, found)

@@ -19,13 +19,14 @@ from tasks.models import ACTIVE, Attachment, Run, RunStatus, Task, Turn, User
 from tasks.web import home
 from tasks.web.access import Request, action, done
 from tasks.web.cards import RunCard, cards_of
-from tasks.web.forms import ScriptField, WithFiles
+from tasks.web.forms import ScriptField, WithFiles, mode_field, modes_of
 
 
 class FollowUpsForm(WithFiles):
     """A follow-up to some of a task's runs."""
 
     prompt = ScriptField(rows=1, placeholder="Follow up in the same workspaces", error_messages={"required": "The follow-up is empty."})
+    mode = mode_field()
     runs = forms.ModelMultipleChoiceField(
         Run.objects.none(),
         error_messages={
@@ -39,6 +40,9 @@ class FollowUpsForm(WithFiles):
         super().__init__(*args, **options)
         self.task = task
         self.fields["runs"].queryset = task.runs.order_by("pk")  # type: ignore[attr-defined]
+        modes = modes_of(task.runs.order_by().values_list("agent", flat=True).distinct())
+        self.fields["mode"].choices = [("", "Each as before"), *modes]  # type: ignore[attr-defined]
+        self.has_modes = len(modes) > 1
 
     def chosen(self, cards: Sequence[RunCard]) -> set[int]:
         """The ids of the runs that are checked: all that can take a follow-up, until somebody chose."""
@@ -50,7 +54,12 @@ class FollowUpsForm(WithFiles):
         files = self.store_files(by=by)
         return self.attempt(
             lambda: services.send_follow_ups(
-                task=self.task, runs=list(self.cleaned_data["runs"]), by=by, prompt=self.cleaned_data["prompt"], attachments=files
+                task=self.task,
+                runs=list(self.cleaned_data["runs"]),
+                by=by,
+                prompt=self.cleaned_data["prompt"],
+                attachments=files,
+                mode=self.cleaned_data["mode"],
             )
         )
 

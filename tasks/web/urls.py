@@ -18,6 +18,7 @@ from tasks.web import (
     styleguide,
     task,
     trial,
+    turning,
     variables,
 )
 from tasks.web.consumers import RunConsumer, TaskConsumer, UserConsumer
@@ -45,6 +46,11 @@ urlpatterns = [
     path("runs/<int:pk>/retry", run.retry, name="run-retry"),
     path("runs/<int:pk>/follow-up", run.follow_up, name="run-follow-up"),
     path("runs/<int:pk>/follow-ups/<int:number>/remove", run.withdraw, name="run-withdraw"),
+    path("runs/<int:pk>/follow-ups/<int:number>/now", turning.send_now, name="run-send-now"),
+    path("runs/<int:pk>/approve", turning.approve, name="run-approve"),
+    path("runs/<int:pk>/turns/<int:number>/", turning.place, name="run-turn"),
+    path("runs/<int:pk>/turns/<int:number>/branch", turning.branch, name="run-branch"),
+    path("runs/<int:pk>/turns/<int:number>/back", turning.back, name="run-back"),
     path("attachments/", attachments.attachments, name="attachments"),
     path("attachments/<int:pk>", attachments.attachment, name="attachment"),
     path("attachments/<int:pk>/remove", attachments.remove, name="attachment-remove"),

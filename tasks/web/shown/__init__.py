@@ -2,6 +2,7 @@
 
 from tasks.web.shown.ansi import log_html
 from tasks.web.shown.events import Shown, data_of, key_of, show, whole
+from tasks.web.shown.history import Standing, standings
 from tasks.web.shown.markdown import markdown_html
 from tasks.web.shown.patches import patch_html
 from tasks.web.shown.text import MOST_SHOWN, bare, count, cut, duration, name_html, text_html, took
@@ -9,6 +10,7 @@ from tasks.web.shown.text import MOST_SHOWN, bare, count, cut, duration, name_ht
 __all__ = [
     "MOST_SHOWN",
     "Shown",
+    "Standing",
     "bare",
     "count",
     "cut",
@@ -20,6 +22,7 @@ __all__ = [
     "name_html",
     "patch_html",
     "show",
+    "standings",
     "text_html",
     "took",
     "whole",

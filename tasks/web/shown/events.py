@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,10 @@ from django.utils.safestring import SafeString
 
 from agents.adapters.base import ErrorClass
 from agents.adapters.shell import ShellAdapter
-from tasks.models import ACTIVE, Attachment, Event, EventKind, RunStatus, Stage, Turn
+from tasks.models import ACTIVE, FINAL, Attachment, Event, EventKind, RunStatus, Stage, Turn, TurnKind
+from tasks.running.jobs import MOST_RETRIES
 from tasks.web.shown.ansi import Terminal, log_html
+from tasks.web.shown.history import Standing
 from tasks.web.shown.markdown import gist, markdown_html
 from tasks.web.shown.text import MOST_SHOWN, count, name_html, number, string, text_html, took
 from tasks.web.shown.tools import Call, Part, Result, call_of, result_of
@@ -31,7 +33,10 @@ ERROR_WORDS: Mapping[str, str] = {
     ErrorClass.HUNG: "Hung",
     ErrorClass.CRASHED: "Crashed",
     ErrorClass.KILLED: "Killed",
+    "mode": "Changes thrown away",
 }
+ADVICE: Mapping[str, str] = {"mode": "To let the agent change files, send a follow-up as Code."}
+BACK_IN_TIME = "What came after it is out of the workspace. It stays here to be read, and a branch can go on from it."
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ NOTHING = SafeString("")
 @dataclass(eq=False)
 class Shown:
     """One piece of the log. `look` says which fields matter: log, network, divider, note, patch, error, prompt, message,
-    thought, tool or plan."""
+    thought, tool or plan. `turn` is the number of the one it belongs to; `begins` and `ends` say that this one does so here."""
 
     seq: int
     at: datetime
@@ -67,6 +72,11 @@ class Shown:
     took: str = ""
     gist: str = ""
     author: str = ""
+    labels: Sequence[str] = ()
+    turn: int = 0
+    begins: bool = False
+    ends: bool = False
+    is_aside: bool = False  # the run went back to before its turn
     attachments: Sequence[Attachment] = ()
     call: Call | None = None
     result: Result | None = None
@@ -82,9 +92,17 @@ class Shown:
         return sum(entry.status == "completed" for entry in self.entries)
 
 
-def show(events: Sequence[Event], turns: Mapping[int, Turn], later: Sequence[Event] = (), *, agent: str = "") -> list[Shown]:
-    """Events in their order as pieces. `turns` are those of the events; `later` events, beyond these, complete what began here."""
-    batch = _Batch(turns, agent)
+def show(
+    events: Sequence[Event],
+    turns: Mapping[int, Turn],
+    later: Sequence[Event] = (),
+    *,
+    agent: str = "",
+    standings: Mapping[int, Standing] | None = None,
+) -> list[Shown]:
+    """Events in their order as pieces. `turns` are those of the events, as their `standings`, by id; `later` events, beyond these,
+    complete what began here."""
+    batch = _Batch(turns, agent, standings or {})
     for event in events:
         batch.add(event)
     for event in later:
@@ -108,6 +126,8 @@ def whole(event: Event, turn: Turn | None) -> Part:
             return result_of(event.seq, event.at, data, most=MOST_WHOLE).output or Part(NOTHING)
         case EventKind.STATUS if turn is not None and data.get("status") == RunStatus.STARTING:
             return Part.of(turn.prompt, most=MOST_WHOLE, is_mono=turn.run.agent == SCRIPT)
+        case EventKind.MESSAGE if is_of_user(data):
+            return Part.of(string(data.get("text")), most=MOST_WHOLE)
         case EventKind.MESSAGE | EventKind.THOUGHT:
             text = string(data.get("text", data.get("chunk")))
             rest = Part.of(text[MOST_SHOWN:], most=MOST_WHOLE)
@@ -121,10 +141,16 @@ def data_of(event: Event) -> Mapping[str, Any]:
     return event.data if isinstance(event.data, dict) else {"text": string(event.data)}
 
 
+def is_of_user(data: Mapping[str, Any]) -> bool:
+    """Whether a message is what a user said to the agent while it was at work."""
+    return data.get("from") == "user"
+
+
 class _Batch:
-    def __init__(self, turns: Mapping[int, Turn], agent: str) -> None:
+    def __init__(self, turns: Mapping[int, Turn], agent: str, standings: Mapping[int, Standing]) -> None:
         self._turns = turns
         self._agent = agent
+        self._standings = standings
         self._pieces: list[Shown] = []
         self._terminals: dict[str, Terminal] = {}
         self._texts: dict[str, tuple[Shown, list[str]]] = {}  # in the making
@@ -136,6 +162,8 @@ class _Batch:
         match event.kind:
             case EventKind.LOG:
                 self._log(event, data)
+            case EventKind.MESSAGE if is_of_user(data):
+                self._said(event, string(data.get("text")), "while it worked")
             case EventKind.MESSAGE | EventKind.THOUGHT:
                 self._text(event, data)
             case EventKind.TOOL_CALL:
@@ -177,12 +205,26 @@ class _Batch:
         plans = [piece for piece in self._pieces if piece.look == "plan"]
         for plan in plans[-1:]:
             plan.is_open = True
-        return self._pieces
+        return list(self._with_heads())
+
+    def _with_heads(self) -> Iterator[Shown]:
+        """The pieces, with a word where they begin in the middle of a turn that was set aside."""
+        turn = 0
+        for piece in self._pieces:
+            if piece.is_aside and piece.turn != turn and not piece.begins:
+                text = text_html(f"Set aside: turn {piece.turn}")
+                yield Shown(piece.seq, piece.at, "note", html=text, turn=piece.turn, is_aside=True)
+            turn = piece.turn
+            yield piece
+
+    def _standing(self, event: Event) -> Standing:
+        return self._standings.get(event.turn_id or 0, Standing())
 
     def _piece(self, event: Event, look: str, **more: Any) -> Shown:
-        piece = Shown(event.seq, event.at, look, **more)
+        piece = Shown(event.seq, event.at, look, is_aside=self._standing(event).is_aside, **more)
+        turn = self._turns.get(event.turn_id or 0)
+        piece.turn = turn.number or 0 if turn else 0
         if piece.is_chunk or (piece.call is not None and piece.result is None):
-            turn = self._turns.get(event.turn_id or 0)
             piece.is_open = turn is not None and turn.status in ACTIVE
         self._pieces.append(piece)
         return piece
@@ -235,7 +277,7 @@ class _Batch:
     def _error(self, event: Event, data: Mapping[str, Any]) -> None:
         text, name = string(data.get("text")), string(data.get("class"))
         label = ERROR_WORDS.get(name, "Error")
-        advice = text_html(string(data.get("advice"))[:MOST_SHOWN])
+        advice = text_html((string(data.get("advice")) or ADVICE.get(name, ""))[:MOST_SHOWN])
         rest = max(0, len(text) - MOST_SHOWN)
         self._piece(event, "error", html=log_html(text[:MOST_SHOWN]), label=label, advice=advice, rest=rest)
 
@@ -243,42 +285,64 @@ class _Batch:
 
     def _status(self, event: Event, data: Mapping[str, Any]) -> None:
         status, stage = string(data.get("status")), string(data.get("stage"))
-        if status == RunStatus.RUNNING:
-            return  # the stages that follow say more
-        if status in RunStatus.values:
-            if status == RunStatus.STARTING:
-                self._prompt(event)
-            self._end_stage(event)
-            label = RunStatus(status).label
-            if error := string(data.get("error")):
-                self._piece(event, "error", html=text_html(error[:MOST_SHOWN]), label=label, is_end=True)
-            else:
-                self._piece(event, "divider", html=text_html(label), is_end=True)
+        if status == RunStatus.RUNNING:  # the stages that follow say more
+            if text := self._standing(event).begins:
+                self._piece(event, "note", html=text_html(text))
+        elif status in RunStatus.values:
+            self._moved(event, data, RunStatus(status))
         elif stage in Stage.values:
             self._end_stage(event)
             self._stage = self._piece(event, "divider", html=text_html(Stage(stage).label), is_open=True, is_end=True)
         elif isinstance(ended := data.get("ended"), dict):
             look, sentence = _ended(string(data.get("step"))[:40].capitalize(), ended)
             self._piece(event, look, html=text_html(sentence), label="" if look == "note" else "Error")
+        elif "reverted_to" in data:
+            to = int(number(data["reverted_to"]) or 0)
+            self._piece(event, "divider", html=text_html(f"Went back to turn {to}" if to else "Went back to the beginning"), begins=True)
+            self._piece(event, "note", html=text_html(BACK_IN_TIME))
         elif "patch" in data:
             figures = {name: int(number(data.get(name)) or 0) for name in ("files", "additions", "deletions")}
             self._piece(event, "patch", label="Checkpoint" if data["patch"] == "checkpoint" else "Patch", figures=figures)
         else:
             self._piece(event, "note", html=text_html(string(data)[:MOST_SHOWN]))
 
-    def _prompt(self, event: Event) -> None:
+    def _moved(self, event: Event, data: Mapping[str, Any], status: RunStatus) -> None:
+        if status == RunStatus.STARTING:
+            self._begin(event)
+        self._end_stage(event)
+        error = string(data.get("error"))
+        if error:
+            piece = self._piece(event, "error", html=text_html(error[:MOST_SHOWN]), label=status.label, is_end=True)
+        else:
+            piece = self._piece(event, "divider", html=text_html(status.label), is_end=True)
+        turn = self._turns.get(event.turn_id or 0)
+        piece.ends = status in (*FINAL, RunStatus.WAITING) and turn is not None and turn.started_at is not None
+
+    def _begin(self, event: Event) -> None:
         turn = self._turns.get(event.turn_id or 0)
         if turn is None:
             return
-        author = (turn.author.display_name or turn.author.username) if turn.author else ""
-        self._piece(
+        if turn.kind == TurnKind.RETRY:
+            text = f"Tries again by itself ({turn.retries + 1} of {MOST_RETRIES + 1})"
+            self._piece(event, "note", html=text_html(text), begins=True)
+            return
+        standing = self._standing(event)
+        labels = [label for label in (standing.mode, "Set aside" if standing.is_aside else "") if label]
+        piece = self._said(event, turn.prompt, *labels)
+        piece.begins, piece.attachments = True, list(turn.attachments.all())
+
+    def _said(self, event: Event, text: str, *labels: str) -> Shown:
+        """What a user said: a turn's prompt, or a message to an agent at work."""
+        turn = self._turns.get(event.turn_id or 0)
+        author = (turn.author.display_name or turn.author.username) if turn and turn.author else ""
+        return self._piece(
             event,
             "prompt",
-            html=text_html(turn.prompt[:MOST_SHOWN]),
-            rest=max(0, len(turn.prompt) - MOST_SHOWN),
+            html=text_html(text[:MOST_SHOWN]),
+            rest=max(0, len(text) - MOST_SHOWN),
             is_mono=self._agent == SCRIPT,
             author=name_html(author),
-            attachments=list(turn.attachments.all()),
+            labels=labels,
         )
 
     def _end_stage(self, event: Event) -> None:
