@@ -160,7 +160,7 @@ class Broker:
         """Record a call in a task of its own, which nobody's leaving cancels."""
         if not request.route.is_metered:
             return None
-        usage = meter.usage if meter else None
+        usage = meter.settle(request.body) if meter else None
         found = _MODEL.search(request.body, 0, 65536)
         call = Call(
             model=usage.model if usage else "",

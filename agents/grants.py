@@ -42,7 +42,8 @@ class Call:
     """A request that was made. `model` is the one that answered, else the one that was `asked` for.
 
     Tokens of input include those that were read from the provider's cache and those that were written into it; those of
-    output include the reasoning. `is_whole` is false when the answer was cut, so that there may have been more of them.
+    output include the reasoning. `is_whole` is false when the answer was cut, so that there may have been more of them; what it
+    had not told by then is a guess.
     """
 
     model: str

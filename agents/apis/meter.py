@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from agents.apis.base import Api, Usage, json_of
 
+A_TOKEN = 4  # bytes of text, roughly
 MOST_BYTES = 16 * 1024**2  # of one message, or of an answer that is no stream; longer ones tell nothing
+
+_BINARY = re.compile(rb"[A-Za-z0-9+/=]{2000,}")
 
 
 class Events:
@@ -45,6 +49,7 @@ class Meter:
         self.usage = Usage()
         self._api = api
         self._events = Events() if content_type.lower().startswith("text/event-stream") else None
+        self._messages = 0
         self._body = bytearray()
         self._size = 0
 
@@ -55,6 +60,7 @@ class Meter:
                 self._body += piece
             return
         for data in self._events.feed(piece):
+            self._messages += 1
             if any(sign in data for sign in self._api.signs):
                 self._read(data)
 
@@ -62,6 +68,18 @@ class Meter:
         """The answer is over, and was not cut. What is no stream is read only now."""
         if self._events is None and self._size <= MOST_BYTES:
             self._read(bytes(self._body))
+
+    def settle(self, asked: bytes) -> Usage:
+        """The usage in the end. `asked` is the request's body.
+
+        An answer that was cut before it told what it took has taken something all the same. Then a lower bound is guessed (a
+        stream's message has a token at least), so that no budget is spared by hanging up early.
+        """
+        taken = self._messages or self._size // A_TOKEN
+        if taken and not self.usage.is_whole:
+            self.usage.input_tokens = self.usage.input_tokens or len(_BINARY.sub(b"", asked)) // A_TOKEN
+            self.usage.output_tokens = max(self.usage.output_tokens, taken)
+        return self.usage
 
     def _read(self, data: bytes) -> None:
         message = json_of(data)

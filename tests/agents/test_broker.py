@@ -522,7 +522,7 @@ async def test_a_stream_that_breaks_off_is_seen_as_cut_and_counted_as_far_as_it_
         await world.ask()
     await until(lambda: world.calls)
     [call] = world.calls
-    assert (call.is_whole, call.input_tokens, call.output_tokens) == (False, 3210, 1)
+    assert (call.is_whole, call.input_tokens, call.output_tokens) == (False, 3210, 2)
 
 
 async def test_a_client_that_leaves_in_the_middle_ends_the_request_and_is_counted_once(world: World) -> None:

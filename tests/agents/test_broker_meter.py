@@ -35,7 +35,7 @@ def meter(api: str, *pieces: bytes, kind: str = "text/event-stream; charset=utf-
         meter.feed(piece)
     if end:
         meter.end()
-    return meter.usage
+    return meter.usage if end else meter.settle(b"")
 
 
 @pytest.mark.parametrize("api", STREAMS)
@@ -62,9 +62,23 @@ def test_an_answer_in_one_piece_tells_it_too(api: str, answer: object) -> None:
 
 
 def test_a_cut_stream_tells_what_is_known() -> None:
-    assert meter("anthropic", sse(*ANTHROPIC[:2]), end=False) == Usage("claude-parrot-1", False, 3210, 3000, 200, 1, 0)
-    assert meter("gemini", sse(GEMINI[0]), end=False) == Usage("gemini-parrot-1", False, 3210)
-    assert meter("responses", sse(*RESPONSES[:2]), end=False) == Usage()
+    assert meter("anthropic", sse(*ANTHROPIC[:2]), end=False) == Usage("claude-parrot-1", False, 3210, 3000, 200, 2, 0)
+    assert meter("gemini", sse(GEMINI[0]), end=False) == Usage("gemini-parrot-1", False, 3210, output_tokens=1)
+    assert meter("responses", sse(*RESPONSES[:2]), end=False) == Usage(output_tokens=2)
+
+
+def test_an_answer_that_was_cut_before_it_told_anything_is_guessed_from_below() -> None:
+    """So that hanging up early spares no budget; pictures in a request are no text."""
+    asked = b'{"input": "%s", "image": "data:image/png;base64,%s"}' % (b"a word " * 400, b"A" * 100_000)
+    for api, pieces in (("responses", sse(*RESPONSES[:2])), ("chat", sse(*CHAT[:1]))):
+        cut = Meter(APIS["openai"], "text/event-stream")
+        cut.feed(pieces)
+        usage = cut.settle(asked)
+        assert (700 < usage.input_tokens < 800, usage.output_tokens) == (True, 2 if api == "responses" else 1)
+    plain = Meter(APIS["openai"], "application/json")
+    plain.feed(b"x" * 400)
+    assert plain.settle(asked).output_tokens == 100
+    assert Meter(APIS["openai"], "text/event-stream").settle(asked) == Usage(), "nothing was answered"
 
 
 def test_a_response_that_failed_or_is_incomplete_is_paid_for() -> None:
