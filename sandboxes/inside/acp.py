@@ -59,7 +59,7 @@ def check(acp: object) -> Optional[str]:
     if not isinstance(acp, dict):
         return "It is not an object."
     for name, kinds, what in (
-        ("session", str, "text"), ("mcp_servers", list, "a list"), ("mode", (str, type(None)), "text or null"),
+        ("prompt", list, "a list"), ("session", str, "text"), ("mcp_servers", list, "a list"), ("mode", (str, type(None)), "text or null"),
         ("model", (str, type(None)), "text or null"), ("config", dict, "an object"), ("auth", (str, type(None)), "text or null"),
         ("allow", bool, "true or false"),
     ):  # fmt: skip
@@ -70,7 +70,7 @@ def check(acp: object) -> Optional[str]:
     for name in ("prompt", "mcp_servers"):
         if not all(isinstance(each, dict) for each in acp.get(name, [])):
             return f"Its {name!r} is not a list of objects."
-    if not isinstance(acp.get("prompt"), list) or not acp["prompt"]:
+    if not acp.get("prompt"):
         return "It has no prompt."
     return None
 
@@ -139,6 +139,8 @@ class Client:
 
     def cancel(self, *, is_final: bool) -> None:
         """Tell the agent, and give it time to answer; `is_final` when we are killed after the grace."""
+        if self._is_over:
+            return
         if not self._is_canceled and self._prompted is not None and self._gone is None:
             self._send({"method": "session/cancel", "params": {"sessionId": self._prompted}})
         self._is_canceled, self._must_hurry = True, self._must_hurry or is_final

@@ -140,9 +140,7 @@ class Turn:
         from .acp import drive
 
         workspace, grace_s = self._house.options.workspace, self._spec["term_grace_s"]
-        return lambda: drive(
-            step["acp"], argv=argv, env=env, cwd=cwd, files=files, limits=limits, workspace=workspace, grace_s=grace_s
-        )  # fmt: skip
+        return lambda: drive(step["acp"], argv=argv, env=env, cwd=cwd, files=files, limits=limits, workspace=workspace, grace_s=grace_s)
 
     async def _ended(self, name: str, main: Callable[[], object], total_s: float, **more: Any) -> Outcome:
         self.step = Step(

@@ -417,6 +417,15 @@ def test_an_agent_that_stays_after_the_end_is_killed(house: House) -> None:
     assert not processes_with(str(AGENT))
 
 
+@pytest.mark.parametrize("do", ["interrupt", "stop"])
+def test_a_cancel_after_the_end_changes_nothing(house: House, do: str) -> None:
+    house.turn(agent(house, play={"stays": True}))
+    until(lambda: said(house, "end"))
+    house.ask(do)
+    house.end()
+    assert ending(house) == ("end_turn", None)
+
+
 def test_the_agent_dies_with_the_supervisor(house: House) -> None:
     house.turn(agent(house, ["deaf"]))
     wait_chunk(house, "hanging")
@@ -435,7 +444,8 @@ def test_a_step_s_files_and_environment_are_the_agent_s(house: House) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"acp": []}, {"acp": {}}, {"acp": {"prompt": []}}, {"acp": {"prompt": "x"}}, {"acp": {"prompt": ["x"]}},
+        {"acp": []}, {"acp": {}}, {"acp": {"prompt": []}}, {"acp": {"prompt": "x"}}, {"acp": {"prompt": 5}}, {"acp": {"prompt": None}},
+        {"acp": {"prompt": ["x"]}},
         {"acp": {"prompt": [{}], "resume": "fork"}}, {"acp": {"prompt": [{}], "mode": 5}}, {"acp": {"prompt": [{}], "allow": 1}},
         {"acp": {"prompt": [{}], "config": []}}, {"acp": {"prompt": [{}], "mcp_servers": {}}}, {"acp": {"prompt": [{}]}, "stdin": True},
     ],
