@@ -21,7 +21,9 @@ class Prices:
         return cls({model: (given, cached, written, output) for model, given, cached, written, output in rows})
 
     def cost(self, model: str, *, input: int, cached: int = 0, written: int = 0, output: int = 0) -> Decimal | None:
-        """USD; `input` holds the cached and the written tokens too. None for a model without a price."""
+        """USD; `input` holds the cached and the written tokens too. None for a model without a price. Some agents put the
+        provider before the name: anthropic/claude-opus-5-5."""
+        model = model.rpartition("/")[2]
         fitting = [name for name in self.rows if model.startswith(name)]
         if not model or not fitting:
             return None

@@ -190,7 +190,7 @@ def test_chunks_that_come_together_are_one_event() -> None:
 def test_usage_and_answer_and_conversation_reach_the_turn(size: int) -> None:
     batches = hear(
         {"state": {"conversation": "c-7"}},
-        {"kind": "usage", "data": {"model": "m-1", "input_tokens": 1_000_000, "cached_tokens": 500_000, "output_tokens": 100_000}},
+        {"kind": "usage", "data": {"model": "vendor/m-1", "input_tokens": 1_000_000, "cached_tokens": 500_000, "output_tokens": 100_000}},
         {"kind": "usage", "data": {"model": "other", "input_tokens": 5, "cost_usd": 0.25}},
         {"state": {"answer": "Done."}},
         size=size,
