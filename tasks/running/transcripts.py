@@ -10,7 +10,7 @@ _MOST_OF_ONE = 4_000  # of one tool's input or output
 
 def conversation(turn: Turn, generation: int) -> str:
     """The agent's own id of the conversation this turn goes on with: that of the newest turn before it in the same sandbox."""
-    before = (t for t in reversed(history(turn)) if t.generation == generation and t.conversation)
+    before = (t for t in reversed(history(turn)) if (t.run_id, t.generation) == (turn.run_id, generation) and t.conversation)
     return next((t.conversation for t in before), "")
 
 

@@ -70,6 +70,7 @@ def test_a_branch_goes_on_from_an_earlier_turn(run: Run, alice: User) -> None:
     said = transcripts.text(branch.turns.get())
     assert "answer 2" in said
     assert "answer 3" not in said
+    assert transcripts.conversation(branch.turns.get(), 1) == ""  # that of the run is in another sandbox
     run.refresh_from_db()
     assert run.status == RunStatus.SUCCEEDED
 
