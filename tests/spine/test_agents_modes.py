@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.spine.conftest import AGENTS
 from tests.spine.person import Person
 from tests.spine.product import wait_for
-from tests.spine.test_agents_work import PATIENCE_S, all_end, of_kind, said, turns
+from tests.spine.test_agents_work import PATIENCE_S, all_end, is_over, of_kind, said, turns
 
 
 def test_an_ask_that_changes_files_is_told_and_its_changes_are_thrown_away(person: Person) -> None:
@@ -22,7 +22,7 @@ def test_an_ask_that_changes_files_is_told_and_its_changes_are_thrown_away(perso
     for run in runs.values():  # what comes next does not find them
         person.verb(run, "services.send_follow_up(run=run, by=user, prompt='[[run ls]] [[write asked.txt]]', mode='code').pk")
     for run in runs.values():
-        wait_for(lambda run=run: len(turns(product, run)) == 2 and turns(product, run)[1]["finished_at"], "the follow-up", PATIENCE_S)
+        wait_for(lambda run=run: is_over(product, run, 2), "the follow-up", PATIENCE_S)
     all_end(product, runs, "succeeded")
     for agent, run in runs.items():
         assert set(product.files(run)) == {"asked.txt"}, agent

@@ -12,7 +12,7 @@ from tests.models.server import ModelServer
 from tests.spine.conftest import AGENTS
 from tests.spine.person import Person
 from tests.spine.product import FINAL, send, wait_for
-from tests.spine.test_agents_work import PATIENCE_S, all_end, of_kind, said, tail, turns, word
+from tests.spine.test_agents_work import PATIENCE_S, all_end, is_over, of_kind, said, tail, turns, word
 
 
 def test_a_stop_ends_a_tool_and_the_wait_for_the_model(person: Person, model: ModelServer) -> None:
@@ -21,19 +21,17 @@ def test_a_stop_ends_a_tool_and_the_wait_for_the_model(person: Person, model: Mo
     for agent, run in runs.items():
         wait_for(lambda run=run: "waiting" in str(of_kind(product, run, "tool_call")[2:]), f"the waiting tool of {agent}", PATIENCE_S)
         person.stop(run)
-    all_end(product, runs, "canceled", seconds=20)
+    all_end(product, runs, "canceled", seconds=40)
     for agent, run in runs.items():
         assert set(product.files(run)) == {"before.txt"}, agent
 
     for run in runs.values():  # and on in the same conversation
         person.follow_up(run, f"[[hang]] {about}")
-    wait_for(
-        lambda: len({seen.wire for seen in model.asked(about) if not seen.status}) == len(AGENTS), "all that wait for the model", PATIENCE_S
-    )
+    wait_for(lambda: len(unanswered(model, about)) == len(AGENTS), "all that wait for the model", PATIENCE_S)
     for run in runs.values():
         person.stop(run)
     for agent, run in runs.items():
-        wait_for(lambda run=run: turns(product, run)[1]["status"] == "canceled", f"the second stop of {agent}", 20)
+        wait_for(lambda run=run: turns(product, run)[1]["status"] == "canceled", f"the second stop of {agent}", 40)
         assert set(product.files(run)) == {"before.txt"}, agent
 
 
@@ -48,11 +46,7 @@ def test_errors_of_the_api_are_told_as_what_they_are(person: Person) -> None:
             for run in runs.values():
                 person.follow_up(run, f"{marker} {about}")
         for agent, run in runs.items():
-            wait_for(
-                lambda run=run, number=number: len(turns(product, run)) == number and turns(product, run)[-1]["finished_at"],
-                f"the end of {marker} with {agent}",
-                PATIENCE_S,
-            )
+            wait_for(lambda run=run, number=number: is_over(product, run, number), f"the end of {marker} with {agent}", PATIENCE_S)
             row = turns(product, run)[-1]
             assert (row["status"], row["error_class"]) == ("failed", expected), f"{agent} {marker}\n{tail(product, run)}"
             assert product.run(run)["error"], f"{agent} {marker}"
@@ -76,9 +70,7 @@ def test_an_overload_is_tried_again_a_few_times(person: Person) -> None:
     product = person.product
     runs = person.start(f"[[status 529]] {word()}", *AGENTS)
     for agent, run in runs.items():
-        wait_for(
-            lambda run=run: len(turns(product, run)) == 3 and turns(product, run)[-1]["finished_at"], f"three tries of {agent}", PATIENCE_S
-        )
+        wait_for(lambda run=run: is_over(product, run, 3), f"three tries of {agent}", PATIENCE_S)
         rows = turns(product, run)
         assert [row["error_class"] for row in rows] == ["overloaded"] * 3, f"{agent}\n{tail(product, run)}"
         assert [row["kind"] for row in rows] == ["prompt", "retry", "retry"], agent
@@ -91,7 +83,7 @@ def test_an_endpoint_that_refuses_connections_is_told(person: Person, model: Mod
     try:
         runs = person.start(f"hello {word()}", *AGENTS)
         for agent, run in runs.items():
-            wait_for(lambda run=run: turns(product, run)[0]["finished_at"], f"the end of {agent}", PATIENCE_S)
+            wait_for(lambda run=run: is_over(product, run, 1), f"the end of {agent}", PATIENCE_S)
             row = turns(product, run)[0]
             assert row["status"] == "failed", agent
             assert row["error_class"] in ("overloaded", "hung", "crashed"), f"{agent}: {row['error_class']}\n{tail(product, run)}"
@@ -115,6 +107,11 @@ def test_a_stream_that_is_cut_with_the_gateway_goes_on(person: Person, model: Mo
         assert set(product.files(run)) == {"before.txt", "after.txt"}, f"{agent}\n{tail(product, run)}"
         assert len(turns(product, run)) <= 2, agent
         assert "and the rest." in said(product, run), agent
+
+
+def unanswered(model: ModelServer, about: str) -> set[str]:
+    """The formats of requests that there was no answer to."""
+    return {seen.wire for seen in model.asked(about) if not seen.status}
 
 
 def at_gate(model: ModelServer, about: str) -> set[str]:

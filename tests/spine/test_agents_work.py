@@ -12,7 +12,7 @@ from typing import Any
 from tests.models.server import KEY, ModelServer, Seen
 from tests.spine.conftest import AGENTS
 from tests.spine.person import Person
-from tests.spine.product import FINAL, Product, wait_for
+from tests.spine.product import Product, wait_for
 
 PROVIDERS = {"claude": "anthropic", "codex": "openai", "opencode": "gemini"}
 PATIENCE_S = 180.0  # all agents of a task start at once, on whatever there is of processors
@@ -83,7 +83,7 @@ def test_follow_ups_go_on_in_the_same_conversation(person: Person, model: ModelS
     for run in runs.values():
         person.follow_up(run, f"[[run cat one.txt]] [[say Seen {second}.]]")
     for run in runs.values():
-        wait_for(lambda run=run: len(turns(product, run)) == 2 and product.run(run)["status"] in FINAL, "the follow-up", PATIENCE_S)
+        wait_for(lambda run=run: is_over(product, run, 2), "the follow-up", PATIENCE_S)
     all_end(product, runs, "succeeded")
 
     for agent, run in runs.items():
@@ -91,7 +91,7 @@ def test_follow_ups_go_on_in_the_same_conversation(person: Person, model: ModelS
         assert one["conversation"] == two["conversation"] != "", agent
         assert product.run(run)["generation"] == 1, agent
         assert any(first in str(result.get("output")) for result in of_kind(product, run, "tool_result")), agent
-        assert (one["output_tokens"], two["output_tokens"]) == (100, 100), agent  # what is cumulative is told apart
+        assert one["output_tokens"] == two["output_tokens"] > 0, agent  # what is cumulative is told apart
     requests = [json.dumps(seen.body) for seen in answered(model, second)]
     assert len(requests) >= 2 * len(AGENTS)
     assert all(first in request for request in requests)
@@ -99,6 +99,12 @@ def test_follow_ups_go_on_in_the_same_conversation(person: Person, model: ModelS
 
 def turns(product: Product, run: int) -> list[dict[str, Any]]:
     return product.rows("SELECT * FROM tasks_turn WHERE run_id = %s ORDER BY number", run)
+
+
+def is_over(product: Product, run: int, number: int) -> bool:
+    """Whether this turn is over, the newest of the run."""
+    rows = turns(product, run)
+    return len(rows) == number and rows[-1]["finished_at"] is not None
 
 
 def test_text_arrives_while_it_is_written(person: Person, model: ModelServer) -> None:
@@ -185,7 +191,7 @@ def test_a_branch_goes_on_from_an_earlier_turn(person: Person, model: ModelServe
     for run in runs.values():
         person.follow_up(run, "[[write two.txt]]")
     for run in runs.values():
-        wait_for(lambda run=run: product.run(run)["status"] in FINAL and len(turns(product, run)) == 2, "the follow-up", PATIENCE_S)
+        wait_for(lambda run=run: is_over(product, run, 2), "the follow-up", PATIENCE_S)
     all_end(product, runs, "succeeded")
 
     prompt = f"[[run cat one.txt]] [[write three.txt]] {second}"
