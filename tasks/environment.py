@@ -13,7 +13,7 @@ from sandboxes.egress import HostError, parse_entry
 from tasks import dotenv
 from tasks.errors import Conflict, InvalidInput, NotAllowed, RepoUnavailable
 from tasks.git import mirrors
-from tasks.models import FINAL, NetworkPreset, Operation, Phase, Repo, Run, Sandbox, SandboxStatus, Task, User, Variable
+from tasks.models import FINAL, NetworkPreset, Operation, Phase, Repo, RepoMcpServer, Run, Sandbox, SandboxStatus, Task, User, Variable
 
 logger = logging.getLogger(__name__)
 
@@ -158,8 +158,8 @@ def remove_variable(*, repo: Repo, by: User, name: str) -> bool:
 
 
 def remove_repo(*, repo: Repo, by: User) -> None:
-    """Remove a repository: its variables, our copy of it, and its row, unless the history of tasks needs that. Conflict while runs
-    are at work.
+    """Remove a repository: its variables and servers, our copy of it, and its row, unless the history of tasks needs that. Conflict
+    while runs are at work.
 
     A fetch that is under way ends. Adding the same source again brings a row that was kept back.
     """
@@ -171,6 +171,7 @@ def remove_repo(*, repo: Repo, by: User) -> None:
             raise Conflict(f"{verb} at work on this repository. Stop them, or wait for their end, before you remove it.")
         Operation.objects.filter(subject=f"repo:{repo.pk}").delete()
         Variable.objects.filter(repo=repo).delete()
+        RepoMcpServer.objects.filter(repo=repo).delete()
         Task.objects.filter(repo=repo, is_trial=True).delete()  # sandboxes that no row wants are reaped
         if Task.objects.filter(repo=repo).exists():
             Repo.objects.filter(pk=repo.pk).update(removed_at=Now(), mirrored_at=None)

@@ -15,8 +15,9 @@ from django.urls import reverse
 from sandboxes.egress import PACKAGE_REGISTRIES
 from tasks import environment, services
 from tasks.errors import AppError
-from tasks.models import Operation, OperationStatus, Repo, Task, User
+from tasks.models import Operation, OperationStatus, Repo, RepoMcpServer, Task, User
 from tasks.web.access import Request, action, done
+from tasks.web.mcp_forms import McpServerForm, McpServerRow
 from tasks.web.repo_forms import EnvironmentForm, RepoForm, SeveralForm, VariableForm
 from tasks.web.trial import Trial
 
@@ -107,11 +108,13 @@ def repo(request: Request, pk: int) -> HttpResponse:
 def page(request: Request, found: Repo, *, part: str = "", **forms: object) -> HttpResponse:
     """The page of a repository, or that part of it that HTMX asks for; `forms` are those that were filled in."""
     if request.htmx:
-        part = part or {"head": "head", "variables": "variables"}.get(request.htmx.target or "", "")
+        part = part or {"head": "head", "variables": "variables", "mcp-servers": "mcp_servers"}.get(request.htmx.target or "", "")
     count = found.tasks.filter(is_trial=False).count()
     context = {"repo": found, "row": RepoRow(found, count, services.mirror_operation(found)), "registries": PACKAGE_REGISTRIES}
     context |= {"form": EnvironmentForm.of(found), "variable_form": VariableForm(), "several_form": SeveralForm()} | forms
     context |= {"change_form": _change_form(request, found), "trial": Trial.newest(found)} | forms
+    context |= {"mcp_rows": McpServerRow.all_of(found), "mcp_form": McpServerForm()}
+    context |= {"mcp_change_form": _mcp_change_form(request, found)} | forms
     has_errors = any(getattr(form, "errors", None) for form in forms.values())
     template = f"tasks/repo.html#{part}" if part and request.htmx else "tasks/repo.html"
     return render(request, template, context, status=422 if has_errors else 200)
@@ -121,6 +124,12 @@ def _change_form(request: Request, found: Repo) -> VariableForm | None:
     """The form of the variable that the address says is to be changed."""
     variable = found.variables.filter(name=request.GET.get("change", "")).first()
     return VariableForm.of(variable) if variable else None
+
+
+def _mcp_change_form(request: Request, found: Repo) -> McpServerForm | None:
+    """The form of the server that the address says is to be changed."""
+    server = RepoMcpServer.objects.filter(repo=found, name=request.GET.get("server", "")).first()
+    return McpServerForm.of(server) if server else None
 
 
 @action("repo")
@@ -143,7 +152,7 @@ def remove(request: Request, pk: int) -> HttpResponse:
             return redirect("repos")
     has_tasks = found.tasks.filter(is_trial=False).exists()
     kept = "Its tasks and their patches stay readable; a" if has_tasks else "A"
-    consequence = f"Its variables and our copy of it are deleted. {kept}dding it again starts with a fresh copy."
+    consequence = f"Its variables, its MCP servers and our copy of it are deleted. {kept}dding it again starts with a fresh copy."
     return ask(
         request, {"question": f"Remove {found.name}?", "consequence": consequence, "back": reverse("repo", args=[pk]), "error": error}
     )

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 PARAMETERS = (
     *("q", "show", "in", "agent", "before", "after", "to", "until", "tab", "seen", "repo", "template", "source", "task"),
-    *("ids", "run", "change", "next", "branch", "mode", "by_itself"),
+    *("ids", "run", "change", "server", "next", "branch", "mode", "by_itself"),
 )
 NASTY = {
     "nothing": "",
@@ -59,7 +59,7 @@ FIELDS = (
     *("task", "confirmed", "back", "number", "run", "name", "value", "lines", "phase", "is_secret", "setup_script", "check_command"),
     *("network_preset", "network_hosts", "display_name", "email", "theme", "notify", "old_password", "new_password", "again"),
     *("scope", "expires_in_days", "username", "password", "is_replacing", "changes", "next"),
-    *("provider", "kind", "secret", "base_url", "for_site"),
+    *("provider", "kind", "secret", "base_url", "for_site", "url", "command", "env"),
 )
 RIGHT = {
     "prompt": "do it",
@@ -96,6 +96,7 @@ def world(alice: User, make_task: Callable[..., Task], make_run: Callable[..., R
     run = make_run(task=task, status="succeeded", finished_at=timezone.now())
     events.append(run.pk, "log", {"text": "x", "stream": "stdout"})
     task.repo.variables.create(name="NAME", value="1", is_secret=False, phase="agent")
+    task.repo.mcp_servers.create(name="NAME", url="https://example.org/mcp")
     key = Credential(owner=alice, provider="openai", base_url="https://nowhere.invalid", checked_at=timezone.now())
     key.secret = "sk-0123456789abcdef"
     key.save()
@@ -104,6 +105,7 @@ def world(alice: User, make_task: Callable[..., Task], make_run: Callable[..., R
         "run": run.pk,
         "repo": task.repo_id,
         "variable": task.repo_id,
+        "mcp": task.repo_id,
         "prompt": PromptTemplate.objects.create(owner=alice, name="a", prompt="b").pk,
         "attachment": Attachment.objects.create(owner=alice, name="a", content_type="text/plain", content=b"a", size=1).pk,
         "key": key.pk,

@@ -59,6 +59,7 @@ class World:
                 owner=self.owner, source=f"https://example.org/{number}", name=f"repo {number}", mirrored_at=timezone.now()
             )
             self.repo.variables.create(name=f"N{number}", value="1", is_secret=False, phase="agent")
+            self.repo.mcp_servers.create(name=f"s{number}", url=f"https://s{number}.example/mcp")
             self._run(self.make_task(repo=repo, prompt="find me"), STATUSES[number % len(STATUSES)])
             self._run(self.make_task(archived_at=timezone.now()), "succeeded")
             self._run(self.task, STATUSES[number % len(STATUSES)])
@@ -181,6 +182,9 @@ CALLS: dict[str, list[Call]] = {
     "variable-set": [do("@repo", name="NEW", value="1", phase="agent")],
     "variables-set": [do("@repo", lines="A=1")],
     "variable-remove": [show("@repo", "N1"), do("@repo", "N1")],
+    "mcp-server-set": [do("@repo", name="s1", url="https://new.example/mcp"), do("@repo", name="new", status=422)],
+    "mcp-server-remove": [show("@repo", "s1"), do("@repo", "s1")],
+    "mcp-server-allow": [do("@repo", "s1")],
     "sign-in": [Call(status=302)],
     "login-link": [show("wrong"), do("wrong", status=410)],
     "sign-out": [do()],
