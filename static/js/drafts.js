@@ -43,6 +43,7 @@
       if (field.type === "radio") field.checked = field.value === values[field.name];
       else if (isSwitch(field)) field.checked = values[keyOf(field)] && !field.disabled;
       else field.value = values[field.name];
+      if (field.matches("textarea") && !isUntouched(field)) field.closest("details")?.setAttribute("open", "");
     }
     form.dispatchEvent(new Event("input", { bubbles: true }));
   };

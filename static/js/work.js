@@ -73,6 +73,11 @@
     localStorage.setItem("conversation", split.dataset.conversation);
   });
 
+  // The switch that opens the plan's editor is gone then.
+  work.addEventListener("toggle", (event) => {
+    if (event.target.id === "edit-plan" && event.target.open) event.target.querySelector("textarea").focus();
+  }, true);
+
   // A link to a file opens its panel.
   work.addEventListener("click", (event) => {
     const panel = event.target.closest("a[href^='#file-']") && document.getElementById(event.target.closest("a").hash.slice(1));

@@ -247,7 +247,7 @@ def _turn_counts(run_ids: Sequence[int]) -> QuerySet[Turn, tuple[int, int, int, 
     waits = Q(status=RunStatus.QUEUED)
     counted = Turn.objects.filter(run__in=run_ids).order_by("run").values("run")
     counted = counted.annotate(
-        all=Count("pk", filter=~Q(kind=TurnKind.REVERT)),
+        all=Count("pk", filter=~Q(kind=TurnKind.REVERT) & Q(joined=None)),
         waiting=Count("pk", filter=waits & Q(kind=TurnKind.PROMPT, number__gt=1)),
         tried=Coalesce(Max("retries", filter=waits), 0),
         last=Max("number"),

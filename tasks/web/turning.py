@@ -84,7 +84,7 @@ def back(request: Request, pk: int, number: int) -> HttpResponse:
 
 
 _CONSEQUENCE = (
-    "What was changed after it is taken out of the workspace, and the agent no longer counts on what was said after it. "
+    "What was changed after it is taken out of the workspace, and the agent is no longer told what was said after it. "
     "Nothing is deleted: the later turns stay in the history, set aside, and a branch can still go on from them."
 )
 
