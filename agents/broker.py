@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
+from weakref import WeakValueDictionary
 
 from agents.apis.base import Api, Route
 from agents.apis.meter import Meter
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 BEGINS = "act-"  # each token of a turn
 LEFT = 499  # the status of a call whose client went away before it was answered
 MOST_OF_AN_ERROR = 1024**2
+OPENING = 2  # of one sandbox at one time: it must not hold up the others' questions to the database
 RECORD_S = 5.0  # how long an answer's end waits for its call to be recorded
 
 _REQUEST_HEADERS = frozenset({"content-type", "accept", "user-agent", "idempotency-key"})
@@ -62,6 +64,7 @@ class Broker:
     def __init__(self, *, open: Open, record: Record, upstream: Upstream, retry_s: Sequence[float] = (1.0, 5.0)) -> None:
         self._open, self._record, self._upstream, self._retry_s = open, record, upstream, retry_s
         self._records: set[asyncio.Task[None]] = set()
+        self._opening: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def close(self) -> None:
         """Wait for what is still to be recorded, and close the connections that are kept."""
@@ -84,7 +87,8 @@ class Broker:
         if route is None:
             return _refuse(api, 404, "asynccode: This is not one of the requests that are passed on to a model.")
         try:
-            grant = await self._open(key, _token(headers, query), api.provider)
+            async with self._opening.setdefault(key, asyncio.Semaphore(OPENING)):
+                grant = await self._open(key, _token(headers, query), api.provider)
         except Exception:
             logger.exception("Whether sandbox %s may ask a model could not be found out", key)
             return _refuse(api, 503, "asynccode: The database cannot be asked just now. Try again in a moment.", ("retry-after", "1"))

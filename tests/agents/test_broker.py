@@ -219,6 +219,27 @@ async def test_a_database_that_is_away_is_said_to_be(world: World) -> None:
     assert answer.json()["error"]["message"].startswith("asynccode: The database cannot be asked just now.")
 
 
+async def test_a_sandbox_that_asks_often_holds_up_no_other(world: World) -> None:
+    """No more than two of its questions are with the database at a time."""
+    gate, most, now = asyncio.Event(), 0, 0
+
+    async def count(*_: str) -> Refusal:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        await gate.wait()
+        now -= 1
+        return Refusal(403, "asynccode: This turn is over.")
+
+    world.answer = count
+    await world.start()
+    asking = [asyncio.create_task(world.ask()) for _ in range(20)]
+    await until(lambda: most == 2)
+    gate.set()
+    assert {answer.status_code for answer in await asyncio.gather(*asking)} == {403}
+    assert (most, len(world.opened)) == (2, 20)
+
+
 async def test_smuggled_requests_stay_bodies(world: World) -> None:
     """A body that holds a request is a body, and a header that ends a line is refused."""
     await world.start()

@@ -20,7 +20,7 @@ from sandboxes.egress import HostError, PolicyError
 from sandboxes.gateway import Gateway
 from tasks.running import model_access, network
 
-THREADS = 4  # with a database connection each
+THREADS = 4  # of the broker, with a database connection each
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,9 +45,10 @@ class Command(BaseCommand):
             except (PolicyError, HostError) as error:
                 raise NotAllowed(str(error)) from None
 
-        threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+        threads = ThreadPoolExecutor(THREADS, thread_name_prefix="broker")
+        in_order = ThreadPoolExecutor(1, thread_name_prefix="attempts")
         broker = Broker(open=_in(threads, model_access.open), record=_in(threads, model_access.record), upstream=Upstream(resolve))
-        gateway = Gateway(root, allow_private=settings.ALLOW_PRIVATE_HOSTS, on_attempt=_in(threads, network.record), service=broker)
+        gateway = Gateway(root, allow_private=settings.ALLOW_PRIVATE_HOSTS, on_attempt=_in(in_order, network.record), service=broker)
         task = asyncio.current_task()
         assert task is not None
         for number in (signal.SIGTERM, signal.SIGINT):
