@@ -27,6 +27,10 @@ MODEL = "asynccode/model"  # in the metadata of the prompt, for the reader of wh
 QUIET = {"available_commands_update", "current_mode_update", "session_info_update", "config_option_update", "user_message_chunk"}
 
 
+def no_options(turn: TurnRequest) -> dict[str, str | bool]:
+    return {}
+
+
 def no_files(turn: TurnRequest, access: ModelAccess) -> dict[str, str]:
     return {}
 
@@ -40,12 +44,14 @@ def usage_of_prompt(answer: Mapping[str, Any], update: Mapping[str, Any]) -> Map
 class Profile:
     """What is to know of one agent.
 
-    `argv` follows the program; `mode` and `options` (the protocol's id → value) are set in the session. `errors` (regular
-    expressions) say the class of what `agents/adapters/errors.py` does not know. `usage` finds figures in the
-    answer to the prompt (`answer`, else {}) or in an update (`update`, else {}); each is added to those before. `output` matches
-    what a command's call has shown as a whole: its group `output` is what the command wrote, `code` its exit code. `failure`
-    finds in the last message of a turn that is over that it failed; what `aside` matches as a whole is the program's word, not
-    the model's. `quiet` are the beginnings of names of the agent's own methods.
+    `argv` follows the program; `mode`, `options` (the protocol's id → value) and with `sets_model` the model are set in the
+    session. `usage` finds figures in the answer to the prompt (`answer`, else {}) or in an update (`update`, else {}); each is
+    added to those before. `quiet` are the beginnings of names of the agent's own methods.
+
+    The rest are regular expressions. `errors` say the class of what `agents/adapters/errors.py` does not know. `output` matches all
+    that a command's call has shown: its group `output` is what the command wrote, `code` its exit code. `failure` finds in the last
+    message of a turn that is over that it failed. What `aside` matches as a whole is the program's word, not the model's; if `again`
+    finds something in it, what was being written comes once more.
     """
 
     name: str
@@ -57,7 +63,8 @@ class Profile:
     env: Callable[[TurnRequest, ModelAccess], Mapping[str, str]]
     files: Callable[[TurnRequest, ModelAccess], Mapping[str, str]] = no_files
     mode: str | None = None
-    options: Mapping[str, str | bool] = field(default_factory=dict)
+    options: Callable[[TurnRequest], Mapping[str, str | bool]] = no_options
+    sets_model: bool = False
     auth: str | None = None
     resume: str = "load"
     usage: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] = usage_of_prompt
@@ -65,6 +72,7 @@ class Profile:
     errors: Mapping[ErrorClass, str] = field(default_factory=dict)
     failure: str = NEVER
     aside: str = NEVER
+    again: str = NEVER
     quiet: tuple[str, ...] = ()
     efforts: Sequence[str] = ()
     can_limit_turns: bool = False
@@ -101,8 +109,8 @@ class AcpAdapter(NativeAdapter):
                 "resume": profile.resume if turn.resume else "none",
                 "mcp_servers": [_server(server) for server in turn.mcp_servers if server.url or server.command],
                 "mode": profile.mode,
-                "model": None,
-                "config": dict(profile.options),
+                "model": model if profile.sets_model else None,
+                "config": dict(profile.options(asked)),
                 "auth": profile.auth,
                 "allow": True,
             },
@@ -125,6 +133,7 @@ class AcpAdapter(NativeAdapter):
             case "noise":
                 yield log(text(said.get("text")))
             case "end":
+                yield from self._said_failure(state)
                 yield from self._whole(state)
                 yield from Calls(state, self.profile.output).broken_off()
                 if (cost := self._cost(state)) is not None:  # of a prompt that was not answered
@@ -198,6 +207,8 @@ class AcpAdapter(NativeAdapter):
         if not chunk:
             return
         if kind == "message" and re.fullmatch(self.profile.aside, chunk[:4000], re.DOTALL):
+            if re.search(self.profile.again, chunk):
+                yield from self._taken_back(state)
             yield log(chunk.strip())
             return
         now = state.get("writing")
@@ -215,6 +226,11 @@ class AcpAdapter(NativeAdapter):
             if now["kind"] == "message":
                 self.answers(now["text"], state)
             yield AgentEvent(now["kind"], {"id": now["id"], "text": now["text"]})
+
+    def _taken_back(self, state: ParseState) -> Iterator[AgentEvent]:
+        """What was being written is no message."""
+        if now := state.pop("writing", None):
+            yield AgentEvent(now["kind"], {"id": now["id"], "text": ""})
 
     # Figures. state["cost"] is what the conversation has cost by the agent's word, state["carried"] what of that was told before.
 
@@ -234,15 +250,21 @@ class AcpAdapter(NativeAdapter):
 
     # The end
 
+    def _said_failure(self, state: ParseState) -> Iterator[AgentEvent]:
+        """The last message may be no answer, but say that there is none."""
+        last = mapping(state.get("writing"))
+        if last.get("kind") == "message" and re.search(self.profile.failure, last["text"][:4000]):
+            state["failure"] = last["text"]
+            yield from self._taken_back(state)
+
     def _end(self, said: dict[str, Any], state: ParseState) -> Iterator[AgentEvent]:
         reason, error = text(said.get("stop_reason")), said.get("error")
-        failure = re.search(self.profile.failure, text(state.get("answer"))[:4000])
+        failure = text(state.pop("failure", ""))
         if isinstance(error, dict):
             words, status = _error(error)
             yield from self._failed(self._class(words, status), words, state)
         elif reason == "end_turn" and failure:
-            words = state.pop("answer")
-            yield from self._failed(self._class(words), words, state)
+            yield from self._failed(self._class(failure), failure, state)
         elif reason == "end_turn":
             errors.succeeded(state)
         else:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agents.adapters.base import AgentEvent, ParseState
-from agents.adapters.native import WORKSPACE, mapping, mappings, number, storable, text, title, todo
+from agents.adapters.native import WORKSPACE, items, mapping, mappings, number, storable, text, title, todo
 
 OPEN_MAX = 100  # of calls that are remembered at once
 KEPT_MAX = 20_000  # characters of what a call that is not done has shown so far
@@ -51,7 +51,7 @@ class Calls:
             self._close(name)
             yield AgentEvent("plan", {"entries": [todo(entry.get("content"), entry.get("status")) for entry in entries]})
             return
-        if not call["is_told"] and (_is_known(call.get("input")) or is_over or status == "in_progress"):
+        if not call["is_told"] and (_is_known(call.get("input")) or is_over or (status == "in_progress" and call["title"])):
             call["is_told"] = True
             yield AgentEvent("tool_call", _told(name, call))
             call.pop("input", None)
@@ -124,8 +124,9 @@ def _title(call: dict[str, Any]) -> str:
     """The agent's title, if it says what the call is about; else what it is about, with a verb before it."""
     given = mapping(call.get("input"))
     about = next((text(given[name]) for name in SUBJECTS if text(given.get(name))), "")
-    if call["tool"] == "execute" and text(given.get("command")):
-        return title("", given["command"])
+    commands = "\n".join([text(given.get("command")), *map(text, items(given.get("commands")))]).strip()
+    if call["tool"] == "execute" and commands:
+        return title("", commands)
     if call["locations"] and call["tool"] != "search":
         about = call["locations"][0]["path"]
     if patched := PATCHED.search(text(call.get("input"))):
@@ -147,6 +148,8 @@ def _raw(raw: Any) -> str:
     """The same in a form of the agent's own."""
     if isinstance(raw, str):
         return raw
+    if isinstance(raw, list):
+        return "\n".join(filter(None, map(_raw, raw[:50])))
     names = ("output", "content", "stdout", "result", "error", "message")
     return next((text(mapping(raw)[name]) for name in names if text(mapping(raw).get(name))), "")
 

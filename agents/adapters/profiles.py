@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.adapters.acp import WORDS, Profile, bare
 from agents.adapters.base import ErrorClass, Model, ModelAccess, Provider, TurnRequest
-from agents.adapters.native import FILES, mapping, mcp_json
+from agents.adapters.native import FILES, HOME, mapping, mcp_json
 
 # --- OpenCode -------------------------------------------------------------------------------------------------------------
 
@@ -31,7 +31,6 @@ def _opencode_config(turn: TurnRequest, access: ModelAccess) -> dict[str, str]:
                 "models": {model: {"name": model}},
             }
         },
-        "agent": {"build": {"variant": turn.options["effort"]}} if turn.options.get("effort") else {},
         "permission": {"*": "allow", "edit": "allow" if turn.mode == "code" else "deny", "question": "deny"},
     }
     return {OPENCODE_FILE: json.dumps(config)}
@@ -54,6 +53,7 @@ OPENCODE = Profile(
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
     },
     files=_opencode_config,
+    options=lambda turn: {"effort": str(turn.options["effort"])} if turn.options.get("effort") else {},
     errors={ErrorClass.MODEL: r"^model: "},
     efforts=("low", "medium", "high"),
 )
@@ -92,11 +92,12 @@ COPILOT = Profile(
         "COPILOT_MODEL": turn.model,
     },
     files=_copilot_mcp,
-    options={"allow_all": "on"},
+    options=lambda turn: {"allow_all": "on"},
     output=r"(?P<output>.*?)\n?<shellId: \d+ completed with exit code (?P<code>-?\d{1,9})>\s*",
     errors={ErrorClass.CONTEXT: "prompt as too long"},
     failure=r"^Error: ",
     aside=r"Info: .*",
+    again=r"Retrying",
     efforts=("low", "medium", "high", "xhigh"),
 )
 
@@ -125,5 +126,29 @@ QWEN = Profile(
     can_limit_turns=True,
 )
 
-PROFILES = (OPENCODE, COPILOT, QWEN)
+# --- Cline ----------------------------------------------------------------------------------------------------------------
+
+CLINE_FILE = f"{HOME}/.cline/data/settings/providers.json"
+
+
+def _cline_provider(turn: TurnRequest, access: ModelAccess) -> dict[str, str]:
+    settings = {"provider": "openai-compatible", "apiKey": access.token, "model": turn.model, "baseUrl": f"{access.base_url}/v1"}
+    provider = {"settings": settings, "updatedAt": "2026-01-01T00:00:00.000Z", "tokenSource": "manual"}
+    return {CLINE_FILE: json.dumps({"version": 1, "modes": {}, "providers": {"openai-compatible": provider}})}
+
+
+CLINE = Profile(
+    name="cline",
+    label="Cline",
+    description="The open-source agent, with any model behind OpenAI's Chat Completions.",
+    models=(Model("gpt-6.1-sol", "GPT-6.1 Sol"),),
+    providers=(Provider.OPENAI,),
+    argv=lambda turn: ["--acp"],
+    env=lambda turn, access: {"CLINE_PROVIDER": "openai-compatible", "CLINE_API_KEY": access.token},
+    files=_cline_provider,
+    options=lambda turn: {"auto_approve": True},
+    sets_model=True,
+)
+
+PROFILES = (OPENCODE, COPILOT, QWEN, CLINE)
 """In the order in which they are shown."""
