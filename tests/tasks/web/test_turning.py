@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from agents.registry import ADAPTERS
-from tasks.models import Mode, Run, RunStatus, Task, Turn, TurnKind
+from tasks.models import EventKind, Mode, Run, RunStatus, Task, Turn, TurnKind
 from tasks.running import events
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("agents")]
@@ -35,7 +35,7 @@ def add_turn(run: Run, number: int, *, status: str = "succeeded", is_begun: bool
     turn, _ = Turn.objects.update_or_create(run=run, number=number, defaults=fields)
     if is_begun and turn.kind != TurnKind.REVERT:
         for said in ("starting", "running", status):
-            events.append(run.pk, "status", {"status": said}, turn_id=turn.pk)
+            events.append(run.pk, EventKind.STATUS, {"status": said}, turn_id=turn.pk)
     return turn
 
 
@@ -200,7 +200,7 @@ def test_nothing_is_interrupted_where_nothing_is_at_work(as_alice: Client, over:
 
 def test_what_was_said_to_an_agent_at_work_stands_where_it_was_said(as_alice: Client, working: Run) -> None:
     turn = working.turns.get(number=1)
-    events.append(working.pk, "message", {"text": "use <pytest>", "from": "user"}, turn_id=turn.pk)
+    events.append(working.pk, EventKind.MESSAGE, {"text": "use <pytest>", "from": "user"}, turn_id=turn.pk)
     page = page_of(as_alice, working)
     assert "while it worked" in page
     assert "use &lt;pytest&gt;" in page
@@ -305,7 +305,7 @@ def test_after_going_back_to_the_beginning_nothing_is_known(as_alice: Client, ov
 
 
 def test_a_disobedient_turn_stands_out(as_alice: Client, over: Run) -> None:
-    events.append(over.pk, "error", {"text": "Its changes were thrown away.", "class": "mode"}, turn_id=over.turns.get(number=3).pk)
+    events.append(over.pk, EventKind.ERROR, {"text": "Its changes were thrown away.", "class": "mode"}, turn_id=over.turns.get(number=3).pk)
     page = page_of(as_alice, over)
     assert "Changes thrown away" in page
     assert "send a follow-up as Code" in page
