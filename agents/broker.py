@@ -78,9 +78,7 @@ class Broker:
         _, provider, *rest = whole.split("/", 2)
         api, path = APIS.get(provider), "/" + "".join(rest)
         if api is None:
-            return _answer(
-                404, {"error": {"message": f"asynccode: There are model APIs at {', '.join('/' + name for name in APIS)} only."}}
-            )
+            return _answer(404, {"error": {"message": f"asynccode: There are model APIs here: {', '.join(APIS)}."}})
         if path == "/" and method in ("GET", "HEAD"):  # Claude Code looks whether somebody is there
             return _answer(200, {})
         route = api.route(method, path)
@@ -101,30 +99,23 @@ class Broker:
         return await self._pass_on(_Request(api, route, method, path, _query(api, query), headers, prepared), grant)
 
     async def _pass_on(self, request: _Request, grant: Grant) -> Service:
-        api, began = request.api, time.monotonic()
+        api, began, status = request.api, time.monotonic(), LEFT
         try:
             answer = await self._send(request, grant.key)
+            status = answer.status
+            error = await _error(answer, grant.key) if status >= 400 else None
         except Failed as failed:
             await self._finish(request, grant, began, failed.status, None)
             return _refuse(api, failed.status, f"asynccode: {failed}")
         except asyncio.CancelledError:
-            self._note(request, grant, began, LEFT, None)
+            self._note(request, grant, began, status, None)
             raise
         said = dict(answer.headers)
         fields = [(name, value) for name, value in said.items() if name in _ANSWER_HEADERS or name.startswith(_ANSWER_PREFIXES)]
-        if answer.status < 400:
-            meter = Meter(api, said.get("content-type", ""))
-            return answer.status, fields, self._stream(request, grant, began, answer, meter)
-        try:
-            error = await _error(answer, grant.key)
-        except Failed as failed:
-            await self._finish(request, grant, began, failed.status, None)
-            return _refuse(api, failed.status, f"asynccode: {failed}")
-        except asyncio.CancelledError:
-            self._note(request, grant, began, answer.status, None)
-            raise
-        await self._finish(request, grant, began, answer.status, None)
-        return answer.status, fields, _pieces(error)
+        if error is None:
+            return status, fields, self._stream(request, grant, began, answer, Meter(api, said.get("content-type", "")))
+        await self._finish(request, grant, began, status, None)
+        return status, fields, _pieces(error)
 
     async def _send(self, request: _Request, key: Key) -> Answer:
         """Failed when there is no answer, or none that can be passed on."""

@@ -10,6 +10,7 @@ import pytest
 from agents.grants import Refusal
 
 from ._broker import ASKS, SECRET, SSE, STREAMS, TOKEN, World, asked_provider
+from ._provider import until
 
 # What goes through
 
