@@ -101,6 +101,7 @@ def _merge(call: dict[str, Any], update: dict[str, Any]) -> None:
         call["tool"] = update["kind"]
     if update.get("rawInput") and not call["is_told"]:
         call["input"] = update["rawInput"]
+        call["tool"] = "edit" if _patched(call["input"]) else call["tool"]
     places = [{"path": path} | _line(each) for each in mappings(update.get("locations"))[:50] if (path := text(each.get("path"))[:1000])]
     call["locations"] = places or call["locations"]
     if output := _output(update.get("content")):
@@ -129,13 +130,19 @@ def _title(call: dict[str, Any]) -> str:
         return title("", commands)
     if call["locations"] and call["tool"] != "search":
         about = call["locations"][0]["path"]
-    if patched := PATCHED.search(text(call.get("input"))):
-        about = patched[1]
+    if patched := _patched(call.get("input")):
+        return title("Edit", patched)
     shown = title("", text(call["title"]).replace(WORKSPACE, ""))
     if not about or (" " in shown and about.rpartition("/")[2][:40] in shown):
         return shown or "Tool"
     verb = VERBS.get(call["tool"], shown)
     return title(verb, about)
+
+
+def _patched(given: Any) -> str:
+    """The path of the first file in a patch, which some agents' tools take, or ""."""
+    found = PATCHED.search(text(given) or text(mapping(given).get("input")))
+    return found[1] if found else ""
 
 
 def _output(content: Any) -> str:

@@ -167,7 +167,7 @@ def _apply(draft: Reply, name: str, argument: str, prompt: str) -> Reply:
 Tools = Mapping[str, Mapping[str, Any]]
 """The tools of a request: name → its JSON schema's properties; {} for one that takes free text."""
 
-_SHELLS = ("Bash", "bash", "run_shell_command", "shell_command", "exec_command", "shell", "local_shell")
+_SHELLS = ("Bash", "bash", "run_shell_command", "shell_command", "exec_command", "shell", "local_shell", "run_commands")
 _WRITERS = ("Write", "write", "write_file", "create")
 _PLANNERS = ("TodoWrite", "update_plan", "todowrite", "todo_write", "write_todos")
 
@@ -197,6 +197,8 @@ def choose(call: Shell | Write | Plan, tools: Tools) -> tuple[str, dict[str, Any
     arguments: dict[str, Any] = {}
     if "cmd" in wanted:
         arguments["cmd"] = call.command
+    elif "commands" in wanted:
+        arguments["commands"] = [call.command]
     else:
         is_list = wanted.get("command", {}).get("type") == "array"
         arguments["command"] = ["bash", "-lc", call.command] if is_list else call.command
