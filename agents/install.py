@@ -24,20 +24,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agents.packages import NODE_AT_LEAST, NODE_HASHES, NODE_VERSION, NODE_WHEEL, NODE_WHEEL_MB, PACKAGES, Package
 
 Progress = Callable[[int, str], None]  # percent of the whole, what is going on; may raise to give up
+Try = Callable[[Path, Sequence[str]], tuple[int, str]]
+"""Runs a program in a sandbox, where `root` is /opt/agents: its path below `root`, its arguments; gives exit code and all it said."""
 
 _MIB = 2**20
 _TIMEOUT_S = 1800.0
-_CHECK_S = 60.0
 _LOOK_S = 0.5
 _SPARE_MB = 256
 _NEW, _OLD = ".new-", ".old-"
 _NPM = "lib/node_modules/npm/bin/npm-cli.js"  # below Node's own folder
-_NOBODY = 65534
 # What npm and pip may know of our environment: the way to their registries, and no keys.
 _PASSED_ON = re.compile(
     r"PATH|HOME|XDG_CONFIG_(HOME|DIRS)|npm_config_\w+|PIP_\w+|(https?|all|no)_proxy|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR)"
@@ -56,16 +55,8 @@ class Node:
     npm: Path  # its JavaScript
 
 
-def install(name: str, root: Path, progress: Progress = lambda percent, text: None, *, run_as: Mapping[str, Any] | None = None) -> Path:
-    """Install the pinned package of that name, unless it is there; its folder. Raises InstallFailed, and what `progress` raises.
-
-    `run_as`: arguments for subprocess with the account under which its program is tried; by default it is nobody's for root.
-    """
-    return put(PACKAGES[name], root, progress, run_as=run_as)
-
-
-def put(package: Package, root: Path, progress: Progress, *, run_as: Mapping[str, Any] | None = None) -> Path:
-    """`install` for any package."""
+def put(package: Package, root: Path, progress: Progress, try_out: Try) -> Path:
+    """Install a package, unless it is there; its folder. Raises InstallFailed, and what `progress` and `try_out` raise."""
     target = root.resolve() / package.name / package.version
     if is_installed(package, root):
         return target
@@ -76,7 +67,7 @@ def put(package: Package, root: Path, progress: Progress, *, run_as: Mapping[str
                 with _made(target) as new:
                     _npm_install(package, node, new, _part(progress, 20, 95), held)
                     progress(95, f"Trying {package.program}")
-                    _link(package, node, new, target, run_as)
+                    _link(package, node, new, target, try_out)
     except OSError as error:
         raise InstallFailed(_disk(error, target.parent)) from error
     progress(100, f"{package.npm} {package.version} is installed")
@@ -131,7 +122,6 @@ def ensure_node(root: Path, progress: Progress, *, usr: Path = Path("/usr")) -> 
             if not ours.npm.exists():
                 with _made(target) as new:
                     _unpack_node(_fetch_node(new, progress, held), new)
-                    _tried([str(new / "bin/node")], NODE_VERSION, None)
     return ours
 
 
@@ -197,7 +187,7 @@ def _npm_install(package: Package, node: Node, new: Path, progress: Progress, he
     _download(argv, new / "node_modules", package.mb, progress, f"Downloading {wanted}", held, wanted, "The npm registry")
 
 
-def _link(package: Package, node: Node, new: Path, target: Path, run_as: Mapping[str, Any] | None) -> None:
+def _link(package: Package, node: Node, new: Path, target: Path, try_out: Try) -> None:
     """Make bin/PROGRAM, a link to the native program or a script that starts Node, and see that it works."""
     modules, programs = new / "node_modules", new / "bin"
     programs.mkdir()
@@ -209,14 +199,14 @@ def _link(package: Package, node: Node, new: Path, target: Path, run_as: Mapping
         program.write_text(f'#!/bin/sh\nexec "${{0%/*}}/node" "${{0%/*}}"/../{shlex.quote(str(script))} "$@"\n')
         program.chmod(0o755)
         _open_to_all(new)
-        _tried([str(program)], package.version, run_as)
+        _tried(package, program, target, try_out)
         return
     _open_to_all(new)
     candidates = sorted(modules.glob(package.binary))
     problem = f"{package.npm} {package.version} has no program for this kind of machine."
     for candidate in candidates:
         try:
-            _tried([str(candidate)], package.version, run_as)
+            _tried(package, candidate, target, try_out)
         except InstallFailed as error:
             problem = str(error)
             continue
@@ -232,28 +222,19 @@ def _package_of(path: Path, modules: Path) -> Path:
     return modules.joinpath(*parts[: 2 if parts[0].startswith("@") else 1])
 
 
-def _tried(argv: Sequence[str], version: str, run_as: Mapping[str, Any] | None) -> None:
-    """Start a program in an empty environment, under an account that may do nothing: it must say its version."""
-    if run_as is None:
-        run_as = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-    with tempfile.TemporaryDirectory(prefix="asynccode-agent-", ignore_cleanup_errors=True) as home:
-        if run_as:
-            os.chown(home, run_as["user"], run_as["group"])
-        env = {"HOME": home, "TMPDIR": home, "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
-        name = Path(argv[0]).name
-        try:
-            code, said = _run([*argv, "--version"], cwd=Path(home), env=env, timeout=_CHECK_S, options=run_as)
-        except PermissionError:
-            raise InstallFailed(f"The sandboxes' account cannot reach {argv[0]}: a folder above it is closed to others.") from None
+def _tried(package: Package, program: Path, target: Path, try_out: Try) -> None:
+    """Start a program of a package that is to become `target`: it must say its version."""
+    code, said = try_out(program.relative_to(target.parent.parent), ["--version"])
     if code != 0:
-        raise InstallFailed(f"{name} {version} does not work on this machine ({_last(said) or f'exit code {code}'}).")
-    if version not in said:
-        raise InstallFailed(f"{name} says that it is {_last(said)!r}, but {version} was to be installed.")
+        raise InstallFailed(f"{package.program} {package.version} does not work on this machine ({_last(said) or f'exit code {code}'}).")
+    if package.version not in said:
+        raise InstallFailed(f"{package.program} says that it is {_last(said)!r}, but {package.version} was to be installed.")
 
 
-def check(package: Package, root: Path, *, run_as: Mapping[str, Any] | None = None) -> None:
+def check(package: Package, root: Path, try_out: Try) -> None:
     """See that an installed package's program works; InstallFailed says what is wrong with it."""
-    _tried([str(root.resolve() / package.name / package.version / "bin" / package.program)], package.version, run_as)
+    target = root.resolve() / package.name / package.version
+    _tried(package, target / "bin" / package.program, target, try_out)
 
 
 # --- what both need ---------------------------------------------------------------------------------------------------------
@@ -327,9 +308,8 @@ def _run(
     cwd: Path,
     env: Mapping[str, str],
     timeout: float,
-    look: Callable[[], None] = lambda: None,
-    held: Sequence[int] = (),
-    options: Mapping[str, Any] | None = None,
+    look: Callable[[], None],
+    held: Sequence[int],
 ) -> tuple[int, str]:
     """Run a program to its end: exit code and all it said. It and what it started are killed on any exception of ours."""
     with tempfile.TemporaryFile() as output:
@@ -343,7 +323,6 @@ def _run(
             start_new_session=True,
             pass_fds=held,
             umask=0o022,
-            **(options or {}),
         )
         deadline = time.monotonic() + timeout
         try:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandboxes.base import Limits
 from sandboxes.errors import SandboxUnavailable
-from sandboxes.local import bwrap, limits, seccomp
-from sandboxes.local.accounts import Account, run_as
-from sandboxes.local.folder import moving
+from sandboxes.local import bare, bwrap, limits
+from sandboxes.local.accounts import Account
 
 _START_S = 30.0
 _SYSCTL = Path("/proc/sys")
@@ -69,44 +63,10 @@ def _reachable(folder: Path, account: Account | None) -> None:
 
 def _run(command: list[str], program: Path, root: Path, account: Account | None) -> str:
     """What a command prints in a sandbox of its own. Raises SandboxUnavailable."""
-    with contextlib.ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="selftest-", dir=moving(root))))
-        place.chmod(0o711)
-        names = ("workspace", "home", "scratch", "gateway")
-        for name in names:
-            (place / name).mkdir()
-            if account:
-                os.chown(place / name, account.uid, account.gid)
-        etc, rules = bwrap.etc(), bwrap.data(seccomp.program())
-        for descriptor in (*etc.values(), rules):
-            stack.callback(os.close, descriptor)
-        argv = [
-            str(program),
-            *bwrap.arguments(bwrap.Folders(*(place / name for name in names)), Limits(), etc=etc, seccomp=rules),
-            *command,
-        ]
-        try:
-            done = subprocess.run(
-                argv,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_START_S,
-                check=False,
-                pass_fds=(*etc.values(), rules),
-                env={},
-                cwd="/",
-                **run_as(account),
-            )
-        except OSError as error:
-            raise SandboxUnavailable(f"bubblewrap cannot be run here: {error.strerror} ({program}).") from error
-        except subprocess.TimeoutExpired:
-            raise SandboxUnavailable(f"A sandbox did not start within {_START_S:g} seconds.") from None
+    done = bare.run(command, program=program, root=root, account=account, timeout=_START_S)
     if done.returncode != 0:
         raise SandboxUnavailable(why(done.stderr.strip(), program))
-    printed: str = done.stdout
-    return printed.strip()
+    return done.stdout.strip()
 
 
 def why(said: str, program: Path, sysctl: Path = _SYSCTL) -> str:

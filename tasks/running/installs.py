@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from django.conf import settings
@@ -11,14 +11,16 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from agents import install
 from agents.install import InstallFailed
-from agents.packages import PACKAGES, Package
+from agents.packages import INSIDE, PACKAGES, Package
 from agents.registry import ADAPTERS
-from sandboxes.local import accounts
+from sandboxes.errors import SandboxError
+from sandboxes.local import bare, bwrap
 from tasks.errors import AppError
 from tasks.models import Run, RunStatus, Sandbox, SandboxStatus, Turn
 from tasks.running import backends, lifecycle, nudge
 
 WAIT_S = 300  # the end of the installation ends the waiting; this long if nobody could say so
+TRY_S = 60.0
 
 
 class NotInstalled(AppError):
@@ -53,7 +55,7 @@ def perform(subject: str, progress: install.Progress) -> None:
 def put(package: Package, progress: install.Progress) -> None:
     """Install a package on this host. Raises NotInstalled."""
     try:
-        install.put(package, backends.agents_folder(), progress, run_as=accounts.run_as(backends.sandbox_account()) or None)
+        install.put(package, backends.agents_folder(), progress, _try_out)
     except InstallFailed as error:
         raise NotInstalled(f"{label(package)} could not be installed. {error}") from error
 
@@ -61,9 +63,27 @@ def put(package: Package, progress: install.Progress) -> None:
 def check(package: Package) -> None:
     """Start what is installed. Raises NotInstalled when it does not say its version."""
     try:
-        install.check(package, backends.agents_folder(), run_as=accounts.run_as(backends.sandbox_account()) or None)
+        install.check(package, backends.agents_folder(), _try_out)
     except InstallFailed as error:
         raise NotInstalled(str(error)) from error
+
+
+def _try_out(program: Path, arguments: Sequence[str]) -> tuple[int, str]:
+    """An agent's program never runs outside a sandbox, not even to say its version."""
+    root = Path(settings.DATA, "sandboxes")
+    root.mkdir(mode=0o711, parents=True, exist_ok=True)
+    try:
+        done = bare.run(
+            [str(Path(INSIDE, program)), *arguments],
+            program=bwrap.install(Path(settings.DATA, "runtime")),
+            root=root,
+            account=backends.sandbox_account(),
+            agents=backends.agents_folder(),
+            timeout=TRY_S,
+        )
+    except SandboxError as error:
+        raise InstallFailed(str(error)) from error
+    return done.returncode, done.stdout + done.stderr
 
 
 def release(package: Package) -> None:

@@ -18,7 +18,7 @@ import pytest
 from agents import install
 from agents.install import InstallFailed
 from agents.packages import INSIDE, NODE_VERSION, PACKAGES, Package
-from tests.installed import installed
+from tests.installed import Sandboxed, bring_node
 from tests.npm_registry import PROGRAM, Registry
 
 DEMO = Package("demo", "demo-agent", "1.2.3", "demo", 1)
@@ -39,9 +39,8 @@ def root() -> Iterator[Path]:
     """A folder for agents that any account can reach, with Node in it."""
     folder = Path(tempfile.mkdtemp(prefix="asynccode-tests-", dir="/var/tmp"))
     folder.chmod(0o711)
-    install.ensure_node(installed(), silent)
     (folder / "agents").mkdir(0o755)
-    (folder / "agents" / "node").symlink_to(installed() / "node")
+    bring_node(folder / "agents")
     yield folder / "agents"
     shutil.rmtree(folder)
 
@@ -50,7 +49,7 @@ def silent(percent: int, text: str) -> None: ...
 
 
 def put(root: Path, package: Package = DEMO, progress: Callable[[int, str], None] = silent) -> Path:
-    return install.put(package, root, progress)
+    return install.put(package, root, progress, Sandboxed(root))
 
 
 def said(root: Path, package: Package = DEMO) -> str:
@@ -286,7 +285,7 @@ def test_a_node_that_sandboxes_do_not_see_is_not_taken(tmp_path: Path, root: Pat
 
 
 def test_versions_that_no_pin_names_are_found_and_removed(root: Path) -> None:
-    (root / "node").unlink()
+    shutil.rmtree(root / "node")
     claude = root / "claude"
     for path in (claude / "1.0.0", claude / PACKAGES["claude"].version, claude / ".new-x", root / "node/1.0.0", root / "node/2.0.0/bin"):
         path.mkdir(parents=True)
@@ -307,7 +306,7 @@ def test_versions_that_no_pin_names_are_found_and_removed(root: Path) -> None:
 @pytest.mark.parametrize("name", [*PACKAGES])
 def test_every_pin_can_be_installed_and_works(name: str, root: Path) -> None:
     package = PACKAGES[name]
-    folder = install.install(name, root)
+    folder = put(root, package)
     mb = install.size(folder) / 2**20
     assert package.version in said(root, package)
     assert mb == pytest.approx(package.mb, rel=0.1)

@@ -13,10 +13,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from agents import install
 from agents.packages import PACKAGES, Package
 from tasks.models import AgentModel, AgentSetting, Credential, Run, RunStatus
-from tests.installed import installed
+from tests.installed import bring_node
 from tests.npm_registry import PROGRAM, Registry
 
 pytestmark = pytest.mark.django_db
@@ -30,9 +29,8 @@ def data(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.chmod(0o711)
     settings.DATA = folder
     settings.ANTHROPIC_API_KEY = settings.CLAUDE_CODE_OAUTH_TOKEN = settings.OPENAI_API_KEY = settings.GEMINI_API_KEY = ""
-    install.ensure_node(installed(), lambda percent, text: None)
     (folder / "agents").mkdir(0o755)
-    (folder / "agents/node").symlink_to(installed() / "node")
+    bring_node(folder / "agents")
     for name in [*PACKAGES]:
         monkeypatch.delitem(PACKAGES, name)
     monkeypatch.setitem(PACKAGES, "claude", DEMO)

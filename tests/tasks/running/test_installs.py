@@ -13,11 +13,10 @@ import django_rq
 import pytest
 from django.utils import timezone
 
-from agents import install
 from agents.packages import PACKAGES, Package
 from tasks.models import Operation, OperationStatus, Run, RunStatus, SandboxStatus, Turn
 from tasks.running import backends, installs, jobs, operations, scheduler
-from tests.installed import installed
+from tests.installed import bring_node
 from tests.npm_registry import PROGRAM, Registry
 
 pytestmark = pytest.mark.django_db
@@ -30,9 +29,8 @@ def data(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="asynccode-tests-", dir="/var/tmp"))
     folder.chmod(0o711)
     settings.DATA, settings.HOST_NAME = folder, "here"
-    install.ensure_node(installed(), lambda percent, text: None)
     (folder / "agents").mkdir(0o755)
-    (folder / "agents/node").symlink_to(installed() / "node")
+    bring_node(folder / "agents")
     monkeypatch.setitem(PACKAGES, "claude", Package("claude", "demo-agent", "1.2.3", "demo", 1))
     yield folder
     shutil.rmtree(folder)
