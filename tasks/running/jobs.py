@@ -260,7 +260,7 @@ def finish_turn(run_id: int, generation: int) -> None:
             end |= {"generation": generation + 1}  # what is to come begins in a sandbox without those changes
             events.append(run_id, EventKind.ERROR, {"text": spoiled, "class": "mode"}, turn_id=turn.pk)
             Sandbox.objects.filter(run=run_id, generation=generation).update(status=SandboxStatus.LOST)
-        if not turn.run.stop_requested_at and outcome.error_class in TRIED_AGAIN and turn.retries < MOST_RETRIES:
+        if not turn.run.stop_requested_at and not turn.end_reason and outcome.error_class in TRIED_AGAIN and turn.retries < MOST_RETRIES:
             end |= {"not_before": _try_again(turn)}
         lifecycle.finish(run_id, source=[RunStatus.RUNNING], fence=fence, **end)
     put_to_sleep(run_id, generation)
@@ -301,8 +301,9 @@ def _judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunSta
     step, reason = said.get("step"), said["reason"]
     if reason == "shutdown":
         return RunStatus.INTERRUPTED, Stage.AGENT, Outcome(False, "", "The service was stopped. What was done until then is kept.")
+    used_up = Outcome(False, ErrorClass.CREDIT, turn.end_text)
     if turn.end_reason == EndReason.BUDGET and reason in ("stop", "error"):
-        return RunStatus.FAILED, step or Stage.AGENT, Outcome(False, ErrorClass.CREDIT, turn.end_text)
+        return RunStatus.FAILED, step or Stage.AGENT, used_up
     if turn.end_reason == EndReason.FOLLOW_UP and reason in ("stop", "error"):
         return RunStatus.INTERRUPTED, step or Stage.AGENT, Outcome(False, "", "Stopped to go on with the next message.")
     if turn.run.stop_requested_at and reason in ("stop", "error"):
@@ -320,8 +321,8 @@ def _judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunSta
     outcome = ADAPTERS[turn.run.agent].outcome(ending, parse_state)
     if outcome.is_ok and not has_patch:
         return RunStatus.ERRORED, Stage.COLLECT, Outcome(False, "", "The sandbox was gone before its patch was fetched.")
-    if not outcome.is_ok:
-        return RunStatus.FAILED, Stage.AGENT, outcome
+    if not outcome.is_ok:  # an agent that was refused for its budget may leave before it is stopped
+        return RunStatus.FAILED, Stage.AGENT, used_up if turn.end_reason == EndReason.BUDGET else outcome
     return (RunStatus.WAITING if turn.mode == Mode.PLAN else RunStatus.SUCCEEDED), "", outcome
 
 

@@ -137,8 +137,9 @@ def test_an_agent_that_hung_after_its_result_has_finished(end: End) -> None:
     assert end(code=None, reason="finished").status == RunStatus.SUCCEEDED
 
 
-def test_a_used_up_budget_says_so(end: End) -> None:
-    run = end(code=None, reason="stop", end_reason=EndReason.BUDGET, end_text="The budget of this run ($1.00) is used up.")
+@pytest.mark.parametrize(("code", "reason"), [(None, "stop"), (1, "exit")])
+def test_a_used_up_budget_says_so_whether_the_agent_was_stopped_or_left(end: End, code: int | None, reason: str) -> None:
+    run = end(code=code, reason=reason, end_reason=EndReason.BUDGET, end_text="The budget of this run ($1.00) is used up.")
     assert (run.status, run.error_class, run.error) == (RunStatus.FAILED, "credit", "The budget of this run ($1.00) is used up.")
 
 
