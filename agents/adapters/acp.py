@@ -27,6 +27,10 @@ MODEL = "asynccode/model"  # in the metadata of the prompt, for the reader of wh
 QUIET = {"available_commands_update", "current_mode_update", "session_info_update", "config_option_update", "user_message_chunk"}
 
 
+def no_mode(turn: TurnRequest) -> str | None:
+    return None
+
+
 def no_options(turn: TurnRequest) -> dict[str, str | bool]:
     return {}
 
@@ -62,7 +66,7 @@ class Profile:
     argv: Callable[[TurnRequest], Sequence[str]]
     env: Callable[[TurnRequest, ModelAccess], Mapping[str, str]]
     files: Callable[[TurnRequest, ModelAccess], Mapping[str, str]] = no_files
-    mode: str | None = None
+    mode: Callable[[TurnRequest], str | None] = no_mode
     options: Callable[[TurnRequest], Mapping[str, str | bool]] = no_options
     sets_model: bool = False
     auth: str | None = None
@@ -108,7 +112,7 @@ class AcpAdapter(NativeAdapter):
                 "session": turn.resume,
                 "resume": profile.resume if turn.resume else "none",
                 "mcp_servers": [_server(server) for server in turn.mcp_servers if server.url or server.command],
-                "mode": profile.mode,
+                "mode": profile.mode(asked),
                 "model": model if profile.sets_model else None,
                 "config": dict(profile.options(asked)),
                 "auth": profile.auth,

@@ -75,7 +75,7 @@ class Calls:
         code = _exit_code(raw)
         if call["tool"] == "execute" and (found := re.fullmatch(self._shown, output, re.DOTALL)):
             output, code = found["output"], int(found["code"])
-        data: dict[str, Any] = {"id": name, "is_error": is_error or bool(code), "output": output}
+        data: dict[str, Any] = {"id": name, "is_error": is_error or bool(code) or _is_failure(raw), "output": output}
         data |= {} if code is None else {"exit_code": code}
         yield AgentEvent("tool_result", data | ({"diffs": diffs} if diffs else {}))
 
@@ -159,6 +159,11 @@ def _raw(raw: Any) -> str:
         return "\n".join(filter(None, map(_raw, raw[:50])))
     names = ("output", "content", "stdout", "result", "error", "message")
     return next((text(mapping(raw)[name]) for name in names if text(mapping(raw).get(name))), "")
+
+
+def _is_failure(raw: Any) -> bool:
+    """Whether a call that is over says that it failed."""
+    return any(each.get("success") is False for each in (mapping(raw), *mappings(raw)))
 
 
 def _exit_code(raw: Any) -> int | None:

@@ -119,7 +119,7 @@ QWEN = Profile(
         "OPENAI_BASE_URL": f"{access.base_url}/v1",
         "OPENAI_MODEL": turn.model,
     },
-    mode="yolo",
+    mode=lambda turn: "yolo",
     usage=lambda answer, update: mapping(mapping(update.get("_meta")).get("usage")),
     output=r"Command: .*?\nDirectory: [^\n]*\nOutput: (?P<output>.*)\nError: .*\nExit Code: (?P<code>-?\d{1,9})\n.*",
     quiet=("qwen/", "craft/"),
@@ -146,8 +146,10 @@ CLINE = Profile(
     argv=lambda turn: ["--acp"],
     env=lambda turn, access: {"CLINE_PROVIDER": "openai-compatible", "CLINE_API_KEY": access.token},
     files=_cline_provider,
+    mode=lambda turn: "act" if turn.mode == "code" else "plan",  # in which it may run commands, and has no tool to write with
     options=lambda turn: {"auto_approve": True},
     sets_model=True,
+    output=r"\[Command exited with code (?P<code>\d{1,9})\]\n(?P<output>.*)",
 )
 
 PROFILES = (OPENCODE, COPILOT, QWEN, CLINE)
