@@ -41,7 +41,7 @@ from tasks.models import (
     Turn,
     TurnKind,
 )
-from tasks.running import attachments, backends, events, installs, lifecycle, nudge, operations, patches, reconcile, scheduler, specs
+from tasks.running import attachments, backends, events, installs, lifecycle, nudge, operations, patches, reconcile, scheduler, specs, usage
 from tasks.running.redact import Redactor
 
 logger = logging.getLogger(__name__)
@@ -262,6 +262,7 @@ def finish_turn(run_id: int, generation: int) -> None:
             Sandbox.objects.filter(run=run_id, generation=generation).update(status=SandboxStatus.LOST)
         if not turn.run.stop_requested_at and not turn.end_reason and outcome.error_class in TRIED_AGAIN and turn.retries < MOST_RETRIES:
             end |= {"not_before": _try_again(turn)}
+        usage.settle(turn)
         lifecycle.finish(run_id, source=[RunStatus.RUNNING], fence=fence, **end)
     put_to_sleep(run_id, generation)
 

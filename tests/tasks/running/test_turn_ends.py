@@ -8,14 +8,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from agents.adapters.base import Adapter, AgentEvent, Ending, ErrorClass, Launch, ModelAccess, Outcome, ParseState, TurnRequest
 from agents.registry import ADAPTERS
 from sandboxes.base import FetchedPatch
 from tasks import services, turns
-from tasks.models import EndReason, Mode, Patch, Run, RunStatus, Turn, TurnKind, User
-from tasks.running import jobs, scheduler
+from tasks.models import EndReason, Mode, ModelCall, Patch, Run, RunStatus, Turn, TurnKind, User
+from tasks.running import jobs, scheduler, usage
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
@@ -167,3 +168,30 @@ def test_stop_after_stop_and_send_stops_for_good(make_run: MakeRun, alice: User)
     run.refresh_from_db()
     assert run.status == RunStatus.CANCELED
     assert not run.turns.filter(status=RunStatus.QUEUED).exists()
+
+
+def test_what_the_broker_counted_counts_where_the_agent_said_less(make_run: MakeRun) -> None:
+    run = make_run(status=RunStatus.RUNNING, input_tokens=1100, output_tokens=70)
+    turn = run.turns.get()
+    Turn.objects.filter(pk=turn.pk).update(input_tokens=1000, output_tokens=70)  # the run had 100 before
+    call = {"user": run.task.owner, "run": run, "turn": turn, "provider": "anthropic", "status": 200}
+    for _ in range(2):
+        ModelCall.objects.create(**call, input_tokens=900, cached_tokens=300, output_tokens=30, cost_usd="0.25")
+    for _ in range(2):  # again is fine
+        with transaction.atomic():
+            usage.settle(turn)
+    for row in (turn, run):
+        row.refresh_from_db()
+    assert (turn.input_tokens, turn.cached_tokens, turn.output_tokens, str(turn.cost_usd)) == (1800, 600, 70, "0.500000")
+    assert (run.input_tokens, run.cached_tokens, run.output_tokens, str(run.cost_usd)) == (1900, 600, 70, "0.500000")
+
+
+def test_the_cost_that_an_agent_says_stays(make_run: MakeRun) -> None:
+    run = make_run(status=RunStatus.RUNNING)
+    turn = run.turns.get()
+    Turn.objects.filter(pk=turn.pk).update(cost_usd="0.1")
+    ModelCall.objects.create(user=run.task.owner, run=run, turn=turn, provider="openai", status=200, cost_usd="0.3")
+    with transaction.atomic():
+        usage.settle(turn)
+    turn.refresh_from_db()
+    assert str(turn.cost_usd) == "0.100000"
