@@ -12,6 +12,7 @@ from django.conf import settings
 
 from tasks.models import FINAL, Patch, PatchKind, Run, RunStatus, Stage, Task, Turn
 from tasks.running import scheduler
+from tasks.running.lifecycle import OVER
 
 POLL_S = 0.1
 
@@ -49,13 +50,13 @@ def task_json(task: Task, runs: Iterable[Run]) -> dict[str, Any]:
 
 
 def wait(run_ids: list[int], *, is_over: Callable[[], bool] | None = None) -> list[Run]:
-    """Wait until every run is over, showing progress on a terminal."""
+    """Wait until every run is over or waits for its user, showing progress on a terminal."""
     shown = Progress(sys.stderr)
     over = is_over or (lambda: True)
     while True:
         runs = list(Run.objects.filter(pk__in=run_ids).select_related("task"))
         shown.show(runs)
-        if all(run.status in FINAL for run in runs) and over():
+        if all(run.status in OVER for run in runs) and over():
             shown.end()
             return runs
         time.sleep(POLL_S)
@@ -98,7 +99,7 @@ class Progress:
 
 
 def print_result(task: Task, runs: list[Run], *, as_json: bool, out: Any) -> bool:
-    """Print what became of the runs; True when every one succeeded."""
+    """Print what became of the runs; True when every one succeeded, or has made the plan that was asked for."""
     if as_json:
         out.write(json.dumps(task_json(task, runs)))
     else:
@@ -109,4 +110,4 @@ def print_result(task: Task, runs: list[Run], *, as_json: bool, out: Any) -> boo
             if said["patch_sha256"] and not said["files_changed"]:
                 changes = "no changes"
             out.write(f"  run {run.pk}  {run.label:<16} {run.status:<11} {changes}{'  ' + run.error if run.error else ''}")
-    return all(run.status == RunStatus.SUCCEEDED for run in runs)
+    return all(run.status in (RunStatus.SUCCEEDED, RunStatus.WAITING) for run in runs)

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 from tasks import services
 from tasks.management.base import AppCommand, find_user, read_prompt
 from tasks.management.report import POLL_S, print_result, wait
-from tasks.models import OperationStatus, Repo
+from tasks.models import Mode, OperationStatus, Repo
 
 
 class Command(AppCommand):
@@ -23,6 +23,7 @@ class Command(AppCommand):
         parser.add_argument("--agent", action="append", required=True, metavar="NAME[:MODEL]", help="may be given several times")
         parser.add_argument("--attempts", type=int, default=1, metavar="N", help="runs of each agent")
         parser.add_argument("--branch", default="", help="base branch; default: the repository's")
+        parser.add_argument("--mode", default=Mode.CODE, choices=Mode.values)
         parser.add_argument("--prompt", required=True, metavar="TEXT|@FILE|-")
         parser.add_argument("--backend", default="", choices=["", "e2b", "local"])
         parser.add_argument("--user", metavar="NAME", help="default: the first operator")
@@ -35,7 +36,8 @@ class Command(AppCommand):
         agents = [services.parse_agent(text, attempts=options["attempts"]) for text in options["agent"]]
         repo = services.add_repo(by=user, source=options["repo"])
         self._wait_for_mirror(repo)
-        task = services.create_task(by=user, repo=repo, prompt=prompt, agents=agents, branch=options["branch"], backend=options["backend"])
+        chosen = {name: options[name] for name in ("branch", "mode", "backend")}
+        task = services.create_task(by=user, repo=repo, prompt=prompt, agents=agents, **chosen)
         run_ids = list(task.runs.values_list("pk", flat=True))
         runs = wait(run_ids) if options["wait"] else list(task.runs.all())
         is_good = print_result(task, runs, as_json=options["json"], out=self.stdout)
