@@ -152,6 +152,7 @@
         anchor.replaceWith(...(rel === "prev" ? parts.reverse() : parts));
         if (rel === "next" && !next) arrived();
       });
+      look(); // a window that was filled to its end is not at the end of what has come
       keepPlace(() => trim(rel === "prev" ? "bottom" : "top"));
       look();
     });

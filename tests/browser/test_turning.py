@@ -108,6 +108,8 @@ def test_a_branch_is_made_by_keyboard_and_leads_back_to_its_turn(page: Page, liv
     page.get_by_role("link", name="turn 2 of attempt 1").click()
     page.wait_for_url(re.compile(rf"/runs/{run}/.*#turn-2$"))
     expect(page.locator("#turn-2 > summary")).to_be_in_viewport()
+    expect(page.locator("#turn-3")).to_be_attached()  # what follows comes by itself, and moves nothing
+    expect(page.locator("#turn-2 > summary")).to_be_in_viewport()
 
 
 def test_the_newest_turn_has_nothing_to_go_back_from(page: Page, live_product: Product) -> None:

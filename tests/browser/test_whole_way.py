@@ -38,7 +38,7 @@ def test_a_shell_task_from_the_prompt_to_the_patch(page: Page, live_product: Pro
     expect(output.last).to_have_text("started", timeout=SLOW_MS)
 
     page.evaluate("window.isSamePage = true")  # what follows is seen without loading the page anew
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Canceled", timeout=SLOW_MS)
     expect(page.locator(".file-panel")).to_contain_text("greeting.txt")
     expect(page.locator(".patch")).to_contain_text("+Goodbye")
