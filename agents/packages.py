@@ -44,8 +44,8 @@ PACKAGES = {
         Package("gemini", "@google/gemini-cli", "0.61.0", "gemini", 100),
         Package("opencode", "opencode-ai", "1.18.33", "opencode", 178, "opencode-linux-*/bin/opencode"),
         Package("copilot", "@github/copilot", "1.0.102", "copilot", 189, "@github/copilot-linux*/copilot"),
-        Package("qwen", "@qwen-code/qwen-code", "0.24.4", "qwen", 152),
-        Package("cline", "cline", "3.0.65", "cline", 439, "@cline/cli-linux-*/bin/cline"),
+        Package("qwen", "@qwen-code/qwen-code", "0.24.4", "qwen", 147),
+        Package("cline", "cline", "3.0.65", "cline", 341, "@cline/cli-linux-*/bin/cline"),
     )
 }
 
