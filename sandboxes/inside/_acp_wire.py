@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 
 from . import processes
 from .journal import LINE_MAX
@@ -91,10 +90,10 @@ class Wire:
         self._held, self._dropped, self._to_send = bytearray(), 0, bytearray()
         stdin, output, fault = os.pipe(), os.pipe(), os.pipe()
         # A session of its own: our signals are not for it. It dies with us all the same.
-        self._pid = processes.fork(start, stdin=stdin[0], stdout=output[1], stderr=2, fault=fault[1], is_leader=True)
+        pid = processes.fork(start, stdin=stdin[0], stdout=output[1], stderr=2, fault=fault[1], is_leader=True)
         for fd in (stdin[0], output[1], fault[1]):
             os.close(fd)
-        self.left: Future = loop.child(self._pid)
+        self.left: Future = loop.child(pid)
         with os.fdopen(fault[0], "rb") as file:
             why = file.read().decode("utf-8", "replace")
         if why:
@@ -121,10 +120,6 @@ class Wire:
             self._loop.unwatch(self._into, WRITE)
             os.close(self._into)
             self._into = None
-
-    def kill(self) -> None:
-        if not self.left.is_done:
-            processes.kill_group(self._pid, signal.SIGKILL)
 
     # Inside
 

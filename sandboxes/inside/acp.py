@@ -124,7 +124,7 @@ class Client:
         self._ended = loop.future()  # (stop reason or None, RefusedError or None)
 
     async def run(self, wire: Wire) -> int:
-        """The whole conversation; the exit code."""
+        """The whole conversation; the exit code. An agent that stays dies with this process."""
         self._wire = wire
         self._loop.task(self._converse())
         stop_reason, error = await self._ended
@@ -134,7 +134,6 @@ class Client:
         self._is_over = True
         wire.close_input()
         await self._loop.within(wire.left, min(_LEAVE_S, self._grace_s * _LEAVE_SHARE) if self._must_hurry else _LEAVE_S)
-        wire.kill()
         return 0 if stop_reason == "end_turn" else 1
 
     def cancel(self, *, is_final: bool) -> None:

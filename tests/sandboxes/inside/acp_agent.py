@@ -3,8 +3,8 @@ and ACP_PLAY in its environment, an object, says how it is before. Standard libr
 
 Acts: ["chunks", count], ["ask", method, params], ["print", text], ["huge", characters], ["limits"] says its own, ["die", code],
 ["stop", reason], ["error", error], ["hang", …] until it is canceled (then it asks the requests that follow, and with "error"
-fails), ["deaf"] also then, ["late"] says more after its answer. At the end of the list it stops with end_turn. What a request
-of its own was answered it says as a chunk.
+fails), ["deaf"] also then, ["late"] answers, and says more when its input is closed. At the end of the list it stops with
+end_turn. What a request of its own was answered it says as a chunk.
 """
 
 import json
@@ -89,6 +89,7 @@ class Agent:
                 time.sleep(1000)
             elif name == "late":
                 self.write({"id": number, "result": {"stopReason": "end_turn"}})
+                sys.stdin.read()
                 self.chunk(session, "late")
                 time.sleep(1000)
         return {"result": {"stopReason": "end_turn"}}
