@@ -300,8 +300,8 @@ def test_the_silence_clock_cancels_too(house: House) -> None:
 
 
 def test_an_agent_that_dies_in_the_middle_is_an_error(house: House) -> None:
-    end = house.run(agent(house, ["chunks", 3], ["die", 7]))
-    assert (end["reason"], end["code"], len(chunks(house)), house.lines("err")) == ("exit", 1, 3, ["I die."])
+    end = house.run(agent(house, ["chunks", 400], ["die", 7]))
+    assert (end["reason"], end["code"], len(chunks(house)), house.lines("err")) == ("exit", 1, 400, ["I die."])
     assert ending(house) == (None, {"code": None, "message": "The agent ended with exit code 7 before it had answered.", "data": None})
 
 
