@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agents.adapters import errors
@@ -101,7 +101,7 @@ class AcpAdapter(NativeAdapter):
     def launch(self, turn: TurnRequest, access: ModelAccess) -> Launch:
         profile = self.profile
         model = turn.model or self.models[0].name
-        asked = TurnRequest(**{**vars(turn), "model": model})
+        asked = replace(turn, model=model)
         return Launch(
             argv=[PACKAGES[self.package].path, *profile.argv(asked), *turn.options.get("extra_args", [])],
             env=profile.env(asked, access),
