@@ -129,12 +129,19 @@ QWEN = Profile(
 # --- Cline ----------------------------------------------------------------------------------------------------------------
 
 CLINE_FILE = f"{HOME}/.cline/data/settings/providers.json"
+CLINE_MCP_FILE = f"{HOME}/.cline/data/settings/cline_mcp_settings.json"
 
 
-def _cline_provider(turn: TurnRequest, access: ModelAccess) -> dict[str, str]:
+def _cline_files(turn: TurnRequest, access: ModelAccess) -> dict[str, str]:
     settings = {"provider": "openai-compatible", "apiKey": access.token, "model": turn.model, "baseUrl": f"{access.base_url}/v1"}
     provider = {"settings": settings, "updatedAt": "2026-01-01T00:00:00.000Z", "tokenSource": "manual"}
-    return {CLINE_FILE: json.dumps({"version": 1, "modes": {}, "providers": {"openai-compatible": provider}})}
+    servers = mcp_json(turn.mcp_servers, "url")  # it looks at none of those that the session names
+    for server in servers.values():
+        server |= {"type": "streamableHttp"} if "url" in server else {}
+    return {
+        CLINE_FILE: json.dumps({"version": 1, "modes": {}, "providers": {"openai-compatible": provider}}),
+        CLINE_MCP_FILE: json.dumps({"mcpServers": servers}),  # also without any: an earlier turn may have had some
+    }
 
 
 CLINE = Profile(
@@ -145,7 +152,7 @@ CLINE = Profile(
     providers=(Provider.OPENAI,),
     argv=lambda turn: ["--acp"],
     env=lambda turn, access: {"CLINE_PROVIDER": "openai-compatible", "CLINE_API_KEY": access.token},
-    files=_cline_provider,
+    files=_cline_files,
     mode=lambda turn: "act" if turn.mode == "code" else "plan",  # in which it may run commands, and has no tool to write with
     options=lambda turn: {"auto_approve": True},
     sets_model=True,

@@ -14,7 +14,7 @@ import threading
 from typing import Any
 
 TOOL = {
-    "name": "weather",
+    "name": "sunshine",
     "description": "Says the weather.",
     "inputSchema": {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]},
 }
