@@ -35,7 +35,8 @@ def remove(request: Request, pk: int) -> HttpResponse:
 
 def _shown(request: Request, form: TaskForm, said: str) -> HttpResponse:
     if request.htmx:
-        return render(request, "tasks/presets.html#list", {"form": form}, status=422 if form.errors and not said else 200)
+        shown = form.reopened() if said and form.is_bound else form  # its name is used up
+        return render(request, "tasks/presets.html#list", {"form": shown}, status=422 if form.errors and not said else 200)
     form.store_files(by=request.user)
     if said:
         messages.success(request, said)
