@@ -33,7 +33,7 @@ from tasks.models import (
     TurnKind,
     User,
 )
-from tasks.running import events, nudge, patches
+from tasks.running import events, lifecycle, nudge, patches
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _APPROVED = "The plan is approved. Carry it out now; you may change files. The plan as it was approved:\n\n"
@@ -64,7 +64,7 @@ def send_now(*, turn: Turn, by: User) -> Literal["joined", "interrupted"]:
             nudge.enqueue(f"host-{host}" if host else settings.QUEUE_RUNS, "deliver_message", turn.pk, run.generation)
             return "joined"
         _interrupt(run)
-        run.turns.filter(status=RunStatus.QUEUED, number__lt=turn.number).update(status=RunStatus.CANCELED, finished_at=Now())
+        _let_pass(run, turn)
         return "interrupted"
 
 
@@ -77,6 +77,13 @@ def stop_and_send(
         if Run.objects.filter(pk=run.pk, status=RunStatus.RUNNING).exists():
             return send_now(turn=turn, by=by)
         return "queued"
+
+
+def _let_pass(run: Run, turn: Turn) -> None:
+    """Give those that were sent before a follow-up, and wait, numbers after all others: turns go by their numbers."""
+    last = run.turns.aggregate(Max("number"))["number__max"]
+    for number, earlier in enumerate(run.turns.filter(status=RunStatus.QUEUED, number__lt=turn.number).order_by("number"), start=last + 1):
+        run.turns.filter(pk=earlier.pk).update(number=number)
 
 
 def _interrupt(run: Run) -> None:
@@ -122,6 +129,8 @@ def revert_run(*, run: Run, by: User, to: int) -> Turn:
         locked = Run.objects.select_for_update().get(pk=run.pk)
         if locked.status in ACTIVE or locked.turns.filter(status=RunStatus.QUEUED).exists():
             raise Conflict("A turn is at work or waits. Stop the run first, then go back.")
+        if locked.status == RunStatus.WAITING:  # its plan is one of the things that are set aside
+            lifecycle.finish(run.pk, source=[RunStatus.WAITING], to=RunStatus.CANCELED)
         last = locked.turns.aggregate(Max("number"))["number__max"]
         if not 0 <= to < last:
             raise Conflict("There is nothing after that turn to go back from.")

@@ -122,6 +122,13 @@ def test_nobody_goes_back_under_a_turn_at_work_or_one_that_waits(run: Run, alice
         turns.revert_run(run=run, by=alice, to=1)
 
 
+def test_a_plan_that_waits_is_set_aside_with_its_turn(run: Run, alice: User) -> None:
+    Run.objects.filter(pk=run.pk).update(status=RunStatus.WAITING)
+    turns.revert_run(run=run, by=alice, to=2)
+    with pytest.raises(Conflict):
+        turns.approve_plan(run=run, by=alice, plan="1. Do it")
+
+
 @pytest.mark.parametrize("to", [-1, 3, 99])
 def test_going_back_to_where_one_is_makes_nothing(run: Run, alice: User, to: int) -> None:
     with pytest.raises(Conflict):

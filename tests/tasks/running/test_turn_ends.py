@@ -145,16 +145,19 @@ def test_a_used_up_budget_says_so_whether_the_agent_was_stopped_or_left(end: End
 
 
 def test_a_turn_that_was_stopped_for_a_follow_up_lets_it_go_next(make_run: MakeRun, alice: User) -> None:
+    """Those that were sent before it go after it."""
     run = make_run(status=RunStatus.RUNNING, sandbox=True, agent="oracle")
-    dropped = services.send_follow_up(run=run, by=alice, prompt="First")
+    first = services.send_follow_up(run=run, by=alice, prompt="First")
     turn = services.send_follow_up(run=run, by=alice, prompt="At once")
     assert turns.send_now(turn=turn, by=alice) == "interrupted"
     outcome = {"step": "agent", "reason": "stop", "code": None, "signal": 15, "has_patch": False, "error": None}
     run.turns.filter(number=1).update(outcome=outcome)
     jobs.finish_turn(run.pk, run.generation)
     run.refresh_from_db()
-    dropped.refresh_from_db()
-    assert (run.status, run.stop_requested_at, dropped.status) == (RunStatus.QUEUED, None, RunStatus.CANCELED)
+    first.refresh_from_db()
+    assert (run.status, run.stop_requested_at) == (RunStatus.QUEUED, None)
+    assert [t.prompt for t in run.turns.filter(status=RunStatus.QUEUED)] == ["At once", "First"]
+    assert (turn.number, first.number) == (3, 4)
     assert run.turns.get(number=1).status == RunStatus.INTERRUPTED
 
 
