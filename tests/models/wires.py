@@ -16,6 +16,7 @@ from typing import Any
 from tests.models.scripts import Reply, Tools, Usage, choose
 
 _NOT_THE_USERS = ("<system-reminder>", "<environment_context>", "<user_instructions>", "<session_context>", "# AGENTS.md instructions")
+GO_ON = "Go on where you were cut off."  # tasks/running/jobs.py
 _numbers = itertools.count(1)
 
 Pieces = Callable[[Reply], AsyncIterator[str]]
@@ -62,11 +63,14 @@ class Wire(ABC):
 
 
 def _prompted(turns: Sequence[tuple[str, int]]) -> tuple[str, int]:
-    """The newest prompt and the tool results since, from (text of the user's, number of results) of each message."""
+    """The newest prompt and the tool results since, from (text of the user's, number of results) of each message.
+
+    What says only that it is to go on is no prompt of its own.
+    """
     answered = 0
     for text, results in reversed(turns):
         answered += results
-        if text:
+        if text and GO_ON not in text:
             return text, answered
     return "", answered
 
