@@ -179,14 +179,13 @@ class Client:
 
     async def _open_session(self, able: dict[str, Any]) -> str:
         """The id of the session, in the mode and with the model that are wanted."""
-        session, answer = await self._resume(able)
-        is_resumed = bool(session)
-        if not is_resumed:
+        known, answer = await self._resume(able)
+        if not known:
             answer = await self._ask("session/new", self._place())
-            session = answer.get("sessionId")
-            if not isinstance(session, str) or not session:
-                raise RefusedError(None, "The agent gave its session no name.")
-        say({"acp": "session", "id": session, "is_resumed": is_resumed})
+        session = known or answer.get("sessionId")
+        if not isinstance(session, str) or not session:
+            raise RefusedError(None, "The agent gave its session no name.")
+        say({"acp": "session", "id": session, "is_resumed": bool(known)})
         await self._set_up(session, answer)
         return session
 
