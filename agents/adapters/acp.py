@@ -152,6 +152,8 @@ class AcpAdapter(NativeAdapter):
         method, params = text(message.get("method")), mapping(message.get("params"))
         if method in ("session/load", "session/resume"):
             state["resuming"] = True
+        elif method == "session/cancel":
+            state["canceled"] = True
         elif method == "session/prompt":
             state["prompt"] = count(message.get("id"))
             meta = mapping(next(iter(mappings(params.get("prompt"))), {}).get("_meta"))
@@ -264,7 +266,9 @@ class AcpAdapter(NativeAdapter):
     def _end(self, said: dict[str, Any], state: ParseState) -> Iterator[AgentEvent]:
         reason, error = text(said.get("stop_reason")), said.get("error")
         failure = text(state.pop("failure", ""))
-        if isinstance(error, dict):
+        if state.get("canceled"):  # some answer that as a turn that is over, others with an error
+            yield from self._failed(*REASONS["cancelled"], state)
+        elif isinstance(error, dict):
             words, status = _error(error)
             yield from self._failed(self._class(words, status), words, state)
         elif reason == "end_turn" and failure:

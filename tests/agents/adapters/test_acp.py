@@ -174,6 +174,11 @@ def test_what_copilot_writes_once_more_is_told_once():
     assert whole == ["", "This will be cut."]
 
 
+def test_a_turn_that_was_canceled_is_not_good_though_opencode_says_that_it_is_over():
+    assert '"stop_reason":"end_turn"' in recording("opencode", "hung")[-1]
+    assert outcome_of("opencode", "hung") == (False, ErrorClass.KILLED)
+
+
 def test_opencodes_costs_are_told_once_though_they_are_cumulative():
     state: dict[str, Any] = {}
     first = [data["cost_usd"] for kind, data in events_of("opencode", "write", state) if kind == "usage"]
