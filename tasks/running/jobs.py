@@ -14,11 +14,9 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, transaction
-from django.db.models import Max, Q
-from django.db.models.expressions import CombinedExpression
+from django.db.models import Q
 from django.db.models.functions import Now
 
-from agents.adapters.base import Ending, ErrorClass, Outcome
 from agents.registry import ADAPTERS, UnknownAgentError
 from sandboxes.base import Command, CommandName, FetchedPatch, TurnSpec
 from sandboxes.base import Sandbox as Box
@@ -27,7 +25,6 @@ from tasks.errors import AppError
 from tasks.models import (
     ACTIVE,
     FINAL,
-    EndReason,
     EventKind,
     Mode,
     Patch,
@@ -37,17 +34,27 @@ from tasks.models import (
     RunStatus,
     Sandbox,
     SandboxStatus,
-    Stage,
     Turn,
-    TurnKind,
 )
-from tasks.running import attachments, backends, events, installs, lifecycle, nudge, operations, patches, reconcile, scheduler, specs, usage
+from tasks.running import (
+    attachments,
+    backends,
+    events,
+    installs,
+    lifecycle,
+    nudge,
+    operations,
+    patches,
+    reconcile,
+    scheduler,
+    specs,
+    usage,
+    verdicts,
+)
 from tasks.running.redact import Redactor
 
 logger = logging.getLogger(__name__)
 
-MOST_RETRIES = 2
-TRIED_AGAIN = (ErrorClass.RATE_LIMIT, ErrorClass.OVERLOADED)  # what goes away by waiting
 _DESTROY_S = 60.0
 _SLEEP = 0x61636F73 << 32  # with a run's number: an advisory lock on its sandbox's sleep
 
@@ -249,82 +256,22 @@ def finish_turn(run_id: int, generation: int) -> None:
     said = turn.outcome
     kind = PatchKind.CHECKPOINT if said["reason"] == "shutdown" else PatchKind.FINAL
     fetched = _fetch(turn, kind) if said.get("has_patch") else None
-    to, stage, outcome = _judge(turn, said, has_patch=fetched is not None or not said.get("has_patch"))
+    to, stage, outcome = verdicts.judge(turn, said, has_patch=fetched is not None or not said.get("has_patch"))
     fence = Q(generation=generation)
     message = redactor(turn.run).text(outcome.message)
     end: dict[str, Any] = {"to": to, "stage": stage, "error": message, "error_class": outcome.error_class}
     with transaction.atomic():
         if fetched is not None and turn.mode == Mode.CODE:
             patches.store(turn, kind, fetched, redactor(turn.run))
-        elif fetched is not None and (spoiled := _disobeyed(turn, fetched)):
+        elif fetched is not None and (spoiled := verdicts.disobeyed(turn, fetched)):
             end |= {"generation": generation + 1}  # what is to come begins in a sandbox without those changes
             events.append(run_id, EventKind.ERROR, {"text": spoiled, "class": "mode"}, turn_id=turn.pk)
             Sandbox.objects.filter(run=run_id, generation=generation).update(status=SandboxStatus.LOST)
-        if not turn.run.stop_requested_at and not turn.end_reason and outcome.error_class in TRIED_AGAIN and turn.retries < MOST_RETRIES:
-            end |= {"not_before": _try_again(turn)}
+        if verdicts.is_tried_again(turn, outcome):
+            end |= {"not_before": verdicts.try_again(turn)}
         usage.settle(turn)
         lifecycle.finish(run_id, source=[RunStatus.RUNNING], fence=fence, **end)
     put_to_sleep(run_id, generation)
-
-
-def _disobeyed(turn: Turn, fetched: FetchedPatch) -> str:
-    """What to say of a turn that was to change nothing and did; "" when it has obeyed."""
-    before = patches.after(turn.run, turn.number - 1)
-    if fetched.content == (bytes(before.content) if before else b""):
-        return ""
-    kept = {(file["path"], file["additions"], file["deletions"]) for file in before.files} if before else set()
-    now = [file for file in patches.changed_files(fetched.content) if (file.path, file.additions, file.deletions) not in kept]
-    names = ", ".join(file.path for file in now[:3]) + (" …" if len(now) > 3 else "")
-    return (
-        f"In this mode nothing may be changed, but the agent changed files ({names or 'back to the base'}). Its changes were thrown away."
-    )
-
-
-def _try_again(turn: Turn) -> CombinedExpression:
-    """Queue the turn's prompt again, in the conversation as far as it got; gives from when on it may start."""
-    prompt = "Go on where you were cut off." if turn.conversation else turn.prompt
-    number = Turn.objects.filter(run=turn.run).aggregate(Max("number"))["number__max"] + 1
-    again = Turn.objects.create(
-        run=turn.run,
-        number=number,
-        kind=TurnKind.RETRY,
-        mode=turn.mode,
-        prompt=prompt,
-        author=turn.author,
-        retries=turn.retries + 1,
-    )
-    again.attachments.set(turn.attachments.all())
-    return Now() + timedelta(seconds=settings.AGENT_RETRY_S * 4**turn.retries)
-
-
-def _judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunStatus, str, Outcome]:
-    """What became of a turn: its status, the stage that it ended in, and what to say. `failed` is the agent's doing, `errored` ours."""
-    step, reason = said.get("step"), said["reason"]
-    if reason == "shutdown":
-        return RunStatus.INTERRUPTED, Stage.AGENT, Outcome(False, "", "The service was stopped. What was done until then is kept.")
-    used_up = Outcome(False, ErrorClass.CREDIT, turn.end_text)
-    if turn.end_reason == EndReason.BUDGET and reason in ("stop", "error"):
-        return RunStatus.FAILED, step or Stage.AGENT, used_up
-    if turn.end_reason == EndReason.FOLLOW_UP and reason in ("stop", "error"):
-        return RunStatus.INTERRUPTED, step or Stage.AGENT, Outcome(False, "", "Stopped to go on with the next message.")
-    if turn.run.stop_requested_at and reason in ("stop", "error"):
-        return RunStatus.CANCELED, step or Stage.AGENT, Outcome(False)
-    if said.get("error"):
-        stage = step if step in Stage.values else Stage.COLLECT
-        return RunStatus.ERRORED, stage, Outcome(False, "", said["error"])
-    if step == "setup":
-        what = f"exit code {said['code']}" if reason == "exit" else f"the limit on {reason}"
-        return RunStatus.ERRORED, Stage.SETUP, Outcome(False, "", f"The setup script ended with {what}. Its output is in the log.")
-    if step == "checkout":
-        return RunStatus.ERRORED, Stage.CHECKOUT, Outcome(False, "", "The checkout took too long.")
-    ending = Ending(reason=reason, code=said.get("code"), signal=said.get("signal"))
-    parse_state = Sandbox.objects.get(run=turn.run_id, generation=turn.run.generation).parse_state.get("adapter", {})
-    outcome = ADAPTERS[turn.run.agent].outcome(ending, parse_state)
-    if outcome.is_ok and not has_patch:
-        return RunStatus.ERRORED, Stage.COLLECT, Outcome(False, "", "The sandbox was gone before its patch was fetched.")
-    if not outcome.is_ok:  # an agent that was refused for its budget may leave before it is stopped
-        return RunStatus.FAILED, Stage.AGENT, used_up if turn.end_reason == EndReason.BUDGET else outcome
-    return (RunStatus.WAITING if turn.mode == Mode.PLAN else RunStatus.SUCCEEDED), "", outcome
 
 
 def put_to_sleep(run_id: int, generation: int) -> None:

@@ -15,8 +15,8 @@ from django.utils import timezone
 from agents.adapters.base import ErrorClass
 from agents.registry import ADAPTERS
 from tasks.models import ACTIVE, EndReason, Patch, PullRequest, PullRequestState, Run, RunStatus, Stage, Turn, TurnKind
-from tasks.running.jobs import MOST_RETRIES
 from tasks.running.scheduler import Place, places
+from tasks.running.verdicts import MOST_RETRIES
 from tasks.services import FAILED
 from tasks.web.shown.text import duration
 

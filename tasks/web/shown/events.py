@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from agents.adapters.base import ErrorClass
 from agents.adapters.shell import ShellAdapter
 from tasks.models import ACTIVE, FINAL, Attachment, Event, EventKind, RunStatus, Stage, Turn, TurnKind
-from tasks.running.jobs import MOST_RETRIES
+from tasks.running.verdicts import MOST_RETRIES
 from tasks.web.shown.ansi import Terminal, log_html
 from tasks.web.shown.history import Standing
 from tasks.web.shown.markdown import gist, markdown_html

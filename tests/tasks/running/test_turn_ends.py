@@ -16,7 +16,7 @@ from agents.registry import ADAPTERS
 from sandboxes.base import FetchedPatch
 from tasks import services, turns
 from tasks.models import EndReason, Mode, ModelCall, Patch, Run, RunStatus, Turn, TurnKind, User
-from tasks.running import jobs, scheduler, usage
+from tasks.running import jobs, scheduler, usage, verdicts
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
@@ -96,16 +96,16 @@ def fetched(content: bytes) -> FetchedPatch:
 
 def test_changes_of_a_turn_that_was_to_make_none_are_named(make_run: MakeRun) -> None:
     turn = make_run(status=RunStatus.RUNNING).turns.get()
-    assert jobs._disobeyed(turn, fetched(b"")) == ""
-    assert "(x)" in jobs._disobeyed(turn, fetched(PATCH))
+    assert verdicts.disobeyed(turn, fetched(b"")) == ""
+    assert "(x)" in verdicts.disobeyed(turn, fetched(PATCH))
 
 
 def test_what_an_earlier_turn_changed_is_no_disobedience(make_run: MakeRun) -> None:
     run = make_run(status=RunStatus.RUNNING)
     Patch.objects.create(run=run, turn=run.turns.get(), kind="final", content=PATCH, sha256="x")
     later = Turn.objects.create(run=run, number=2, prompt="And?", mode=Mode.ASK)
-    assert jobs._disobeyed(later, fetched(PATCH)) == ""
-    assert "thrown away" in jobs._disobeyed(later, fetched(b""))
+    assert verdicts.disobeyed(later, fetched(PATCH)) == ""
+    assert "thrown away" in verdicts.disobeyed(later, fetched(b""))
 
 
 @pytest.mark.parametrize("error_class", ["rate_limit", "overloaded"])
