@@ -7,7 +7,7 @@ from django.contrib import admin
 
 from agents.registry import ADAPTERS
 from tasks.admin.base import Editable, ReadOnly, shown_on_one_line
-from tasks.models import AgentModel, AgentSetting, Preset
+from tasks.models import AgentModel, AgentSetting, Preset, RepoMcpServer
 
 MOST_ARGS = 50
 MOST_ARG = 1000  # characters
@@ -78,3 +78,11 @@ class Presets(ReadOnly):
     search_fields = ["name", "owner__username"]
     search_help_text = "Name or owner"
     deferred = ["choices"]
+
+
+@admin.register(RepoMcpServer)
+class McpServers(ReadOnly):
+    list_display = ["id", shown_on_one_line("name"), "repo", shown_on_one_line("url"), shown_on_one_line("command")]
+    list_select_related = ["repo"]
+    search_fields = ["name", "repo__name"]
+    search_help_text = "Name or repository"

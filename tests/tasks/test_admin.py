@@ -38,6 +38,7 @@ from tasks.models import (
     PromptTemplate,
     PullRequest,
     Repo,
+    RepoMcpServer,
     Run,
     RunStatus,
     Sandbox,
@@ -51,7 +52,23 @@ from tests.tasks.provider import GOOD, Provider, provider
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
 MODELS = [
-    *(Repo, Task, Run, Turn, Sandbox, Patch, PullRequest, Operation, ApiToken, LoginLink, PromptTemplate, Attachment, Preset, ModelCall),
+    *(
+        Repo,
+        Task,
+        Run,
+        Turn,
+        Sandbox,
+        Patch,
+        PullRequest,
+        Operation,
+        ApiToken,
+        LoginLink,
+        PromptTemplate,
+        Attachment,
+        Preset,
+        ModelCall,
+        RepoMcpServer,
+    ),
 ]
 EDITED = [Price, Budget, AgentSetting, AgentModel]
 BIG = ("tasks_modelcall", "tasks_run", "tasks_event", "tasks_turn", "tasks_sandbox", "tasks_patch", "tasks_operation", "tasks_task")
@@ -78,6 +95,7 @@ def add_one_of_each(make_run: MakeRun, number: int = 1) -> Run:
     LoginLink.objects.create(user=owner, digest=f"digest-{number}", expires_at=timezone.now())
     PromptTemplate.objects.create(owner=owner, name=f"{HOSTILE} {number}", prompt=HOSTILE)
     Preset.objects.create(owner=owner, name=f"{HOSTILE} {number}", choices=[{"agent": HOSTILE}])
+    RepoMcpServer.objects.create(repo=run.task.repo, name=f"{HOSTILE} {number}", command=[HOSTILE])
     ModelCall.objects.create(user=owner, run=run, turn=turn, provider="openai", model=HOSTILE, status=200, cost_usd="0.5")
     turn.attachments.set(store(by=owner, files=[SimpleUploadedFile("a.txt", b"secret content")]))
     Event.objects.create(run=run, seq=1, kind=EventKind.MESSAGE, data={"text": HOSTILE})
