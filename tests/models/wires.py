@@ -63,7 +63,7 @@ class Wire(ABC):
 
 
 def _prompted(turns: Sequence[tuple[str, int]]) -> tuple[str, int]:
-    """The newest prompt and the tool results since, from (text of the user's, number of results) of each message.
+    """The newest prompt and the tool results since, from (text of the user's, number of results) as they came.
 
     What says only that it is to go on is no prompt of its own.
     """
@@ -75,8 +75,9 @@ def _prompted(turns: Sequence[tuple[str, int]]) -> tuple[str, int]:
     return "", answered
 
 
-def _users(texts: Iterable[str]) -> str:
-    return "\n".join(text for text in texts if text.strip() and not text.lstrip().startswith(_NOT_THE_USERS))
+def _users(texts: Iterable[str]) -> list[tuple[str, int]]:
+    """Each text that is the user's: what got no answer goes into one message with what comes next."""
+    return [(text, 0) for text in texts if text.strip() and not text.lstrip().startswith(_NOT_THE_USERS)]
 
 
 def _event(data: dict[str, Any], name: str = "") -> bytes:
@@ -115,13 +116,13 @@ class Anthropic(Wire):
         return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
 
     def ask(self, path: str, body: dict[str, Any]) -> Ask:
-        turns = []
+        turns: list[tuple[str, int]] = []
         for message in body.get("messages", ()):
             content = message["content"]
             blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
             if message["role"] == "user":
-                text = _users(block["text"] for block in blocks if block["type"] == "text")
-                turns.append((text, sum(block["type"] == "tool_result" for block in blocks)))
+                turns.append(("", sum(block["type"] == "tool_result" for block in blocks)))
+                turns += _users(block["text"] for block in blocks if block["type"] == "text")
         tools = {tool["name"]: tool.get("input_schema", {}).get("properties", {}) for tool in body.get("tools", ())}
         schema = ((body.get("output_config") or {}).get("format") or {}).get("schema")
         return Ask(body.get("model", ""), *_prompted(turns), tools, schema, bool(body.get("stream")))
@@ -227,7 +228,7 @@ class Responses(_OpenAI):
 
     def ask(self, path: str, body: dict[str, Any]) -> Ask:
         items = body.get("input", ())
-        turns = []
+        turns: list[tuple[str, int]] = []
         offered = list(body.get("tools", ()))
         for item in [{"type": "message", "role": "user", "content": items}] if isinstance(items, str) else items:
             content, kind = item.get("content", ""), item.get("type", "message")
@@ -235,7 +236,7 @@ class Responses(_OpenAI):
                 offered += item["tools"]
             elif kind == "message" and item["role"] == "user":
                 texts = [content] if isinstance(content, str) else [part.get("text", "") for part in content]
-                turns.append((_users(texts), 0))
+                turns += _users(texts)
             elif kind.endswith("_output"):
                 turns.append(("", 1))
         tools: dict[str, Mapping[str, Any]] = {}
@@ -327,12 +328,12 @@ class Chat(_OpenAI):
     path = re.compile(r"/v1/chat/completions$")
 
     def ask(self, path: str, body: dict[str, Any]) -> Ask:
-        turns = []
+        turns: list[tuple[str, int]] = []
         for message in body.get("messages", ()):
             content = message.get("content") or ""
             if message["role"] == "user":
                 texts = [content] if isinstance(content, str) else [part.get("text", "") for part in content]
-                turns.append((_users(texts), 0))
+                turns += _users(texts)
             elif message["role"] == "tool":
                 turns.append(("", 1))
         functions = [tool["function"] for tool in body.get("tools") or () if tool["type"] == "function"]
@@ -428,11 +429,12 @@ class Gemini(Wire):
         return headers.get("x-goog-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
 
     def ask(self, path: str, body: dict[str, Any]) -> Ask:
-        turns = []
+        turns: list[tuple[str, int]] = []
         for content in body.get("contents", ()):
             if content.get("role", "user") != "model":
                 parts = content["parts"]
-                turns.append((_users(part.get("text", "") for part in parts), sum("functionResponse" in part for part in parts)))
+                turns.append(("", sum("functionResponse" in part for part in parts)))
+                turns += _users(part.get("text", "") for part in parts)
         tools = {}
         for function in (f for tool in body.get("tools", ()) for f in tool.get("functionDeclarations", ())):
             tools[function["name"]] = (function.get("parametersJsonSchema") or function.get("parameters") or {}).get("properties", {})
