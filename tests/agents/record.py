@@ -22,7 +22,7 @@ from tests.spine.product import Product, wait_for
 
 GOLDEN = Path(__file__).parent / "golden"
 
-# One turn after the other, in one conversation. The last is stopped in its tool.
+# One turn after the other, in one conversation; `stopped` is stopped in its tool.
 SCENES = {
     "write": "[[write hello.txt]] [[say It is written.]]",
     "resume": "[[fail]] [[say It has failed.]]",
@@ -33,8 +33,8 @@ SCENES = {
     "context": "[[context]]",
     "rate-limit-then-ok": "[[status 429 then ok]] [[say Now it went well.]]",
     "cut-once": "[[cut]]",
-    "status-500": "[[status 500]]",
     "stopped": "[[say It takes long.]] [[sleep-tool 600]]",
+    "status-500": "[[status 500]]",  # the last: it is tried again by itself, an hour later
 }
 
 
