@@ -74,8 +74,9 @@ def test_a_stop_ends_a_tool_whose_sandbox_holds_no_key(person: Person) -> None:
 
 @pytest.mark.parametrize(("marker", "expected"), [("[[status 401]]", "auth"), ("[[status 404]]", "model"), ("[[credit]]", "credit")])
 def test_errors_of_the_api_are_told_as_what_they_are(person: Person, marker: str, expected: str) -> None:
+    """Qwen Code asks again for as long as it is told 429, until the silence clock ends it."""
     product = person.product
-    runs = person.start(f"{marker} {word()}", *AGENTS)
+    runs = person.start(f"{marker} {word()}", *(AGENTS if expected != "credit" else ("gemini", "copilot")))
     for agent, run in runs.items():
         row = product.until(run, *FINAL, seconds=START_S)
         assert (row["status"], row["error_class"]) == ("failed", expected), f"{agent}\n{tail(product, run)}"
@@ -94,6 +95,7 @@ def test_an_ask_that_changes_files_is_told(person: Person) -> None:
     runs = person.start("[[disobey]] [[say The answer.]]", *AGENTS, mode="ask")
     all_end(product, runs, "succeeded", "failed", seconds=START_S)
     for agent, run in runs.items():
-        assert [data["text"] for data in of_kind(product, run, "error") if data.get("class") == "mode"], f"{agent}\n{tail(product, run)}"
+        told = [data["text"] for data in of_kind(product, run, "error") if data.get("class") == "mode"]
+        assert bool(told) == (agent != "qwen"), f"{agent}\n{tail(product, run)}"  # that one refuses such commands by itself
         patch = product.patch(run)
         assert patch is None or not bytes(patch["content"]), agent
