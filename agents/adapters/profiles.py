@@ -103,6 +103,8 @@ COPILOT = Profile(
 
 # --- Qwen Code ------------------------------------------------------------------------------------------------------------
 
+QWEN_SETTINGS = {f"{HOME}/.qwen/settings.json": json.dumps({"privacy": {"usageStatisticsEnabled": False}})}
+
 QWEN = Profile(
     name="qwen",
     label="Qwen Code",
@@ -119,6 +121,7 @@ QWEN = Profile(
         "OPENAI_BASE_URL": f"{access.base_url}/v1",
         "OPENAI_MODEL": turn.model,
     },
+    files=lambda turn, access: QWEN_SETTINGS,
     mode=lambda turn: "yolo",
     usage=lambda answer, update: mapping(mapping(update.get("_meta")).get("usage")),
     output=r"Command: .*?\nDirectory: [^\n]*\nOutput: (?P<output>.*)\nError: .*\nExit Code: (?P<code>-?\d{1,9})\n.*",
