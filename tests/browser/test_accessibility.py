@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Route
 
-from tests.browser.pages import SLOW_MS, submit
+from tests.browser.pages import SLOW_MS, choose_shell, submit
 
 pytestmark = pytest.mark.browser
 Product = Any  # tests/browser/conftest.py
@@ -59,8 +59,7 @@ def send_without_token(page: Page) -> None:
 
 
 def preview_several(page: Page) -> None:
-    page.locator("#agent-picker > summary").click()
-    page.get_by_label("Runs of Shell script").fill("1")
+    choose_shell(page, 1)
     page.get_by_label("Several tasks").check(force=True)
     page.get_by_label("Prompt", exact=True).fill("Add tests\n\nUpgrade Django")
     page.get_by_label("Prompt", exact=True).press("Control+Enter")

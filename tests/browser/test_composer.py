@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.pages import SLOW_MS, Product, choose_repo, submit
+from tests.browser.pages import SLOW_MS, Product, choose_repo, choose_shell, submit
 
 pytestmark = pytest.mark.browser
 TASK = re.compile(r"/tasks/\d+/$")
@@ -32,7 +32,7 @@ def focused(page: Page) -> str:
 
 
 def tab_to(page: Page, name: str) -> None:
-    for _ in range(30):
+    for _ in range(60):
         if name in focused(page):
             return
         page.keyboard.press("Tab")
@@ -96,7 +96,8 @@ def test_the_whole_way_by_keyboard_alone(page: Page, live_product: Product) -> N
     page.keyboard.press("Tab")
     expect(page.locator("#agent-picker > summary")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.get_by_label("Runs of Shell script")).to_be_focused()
+    expect(page.locator("#agent-picker input[type=number]").first).to_be_focused()
+    tab_to(page, "Runs of Shell script")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
     expect(page.locator(".crew")).to_contain_text("×2")
@@ -110,7 +111,7 @@ def test_the_whole_way_by_keyboard_alone(page: Page, live_product: Product) -> N
 def test_chips_say_what_runs_and_change_it(page: Page, live_product: Product) -> None:
     page.goto("/")
     runs(page, 1)
-    chip = page.locator(".crew > li").first
+    chip = page.locator(".crew > [data-runs=runs-shell]")
     page.get_by_role("button", name="One run more of Shell script").first.click()
     expect(chip).to_contain_text("×2")
     page.get_by_role("button", name="One run fewer of Shell script").first.click()
@@ -120,8 +121,7 @@ def test_chips_say_what_runs_and_change_it(page: Page, live_product: Product) ->
     expect(chip).to_be_hidden()
     expect(page.locator("#run-count")).to_have_text("Choose an agent")
     expect(page.locator("#agent-picker > summary")).to_be_focused()
-    page.locator("#agent-picker > summary").click()
-    page.get_by_label("Runs of Shell script").fill("3")
+    choose_shell(page, 3)
     expect(chip).to_contain_text("×3")
     page.keyboard.press("Escape")
     chip.get_by_role("button", name="more").focus()
@@ -162,8 +162,7 @@ def test_a_draft_outlives_the_page_until_it_is_sent(page: Page, live_product: Pr
     page.goto("/")
     prompt(page).fill("echo a draft")
     choose_repo(page, str(live_product.repo("drafted")))
-    page.locator("#agent-picker > summary").click()
-    page.get_by_label("Runs of Shell script").fill("2")
+    choose_shell(page, 2)
     page.goto("/repos/")
     page.goto("/")
     expect(prompt(page)).to_have_value("echo a draft")
