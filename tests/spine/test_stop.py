@@ -83,10 +83,11 @@ def test_a_checkout(product: Product) -> None:
     (big / "big.txt").write_bytes(b"nothing but zeros\n" * 10_000_000)
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "Begin"]):
         subprocess.run([*GIT, *words], cwd=big, check=True)
-    (run,) = product.submit(product.witness.call("after-checkout"), repo=big)
+    with held(product):  # it starts when we look, not while the command that submits it ends
+        (run,) = product.submit(product.witness.call("after-checkout"), repo=big)
 
     def checking_out() -> list[int]:
-        return [pid for pid in product.inhabitants(product.ref(run)) if command(pid).startswith("git ") or "/git " in command(pid)]
+        return [pid for pid in product.inhabitants(product.ref(run)) if " read-tree " in command(pid)]
 
     send(wait_for(checking_out, "the checkout", pause=0.001), signal.SIGSTOP)  # it stays in that state
     wait_for(lambda: product.run(run)["stage"] == "checkout", "the stage")
