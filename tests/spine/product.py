@@ -345,7 +345,10 @@ class Product:
         return {entry.name for entry in (self.data / "sandboxes").iterdir() if not entry.name.startswith(".")}
 
     def cgroups(self) -> list[Path]:
-        return [group for parent in Path("/sys/fs/cgroup").glob("**/asynccode") for group in parent.glob(f"{self.installation}.*")]
+        try:
+            return [group for parent in Path("/sys/fs/cgroup").glob("**/asynccode") for group in parent.glob(f"{self.installation}.*")]
+        except FileNotFoundError:  # one went away while we looked
+            return self.cgroups()
 
     @property
     def installation(self) -> str:
