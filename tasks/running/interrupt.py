@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
-from tasks.models import PatchKind, RunStatus, Sandbox, SandboxStatus, Turn
+from tasks.models import Mode, PatchKind, RunStatus, Sandbox, SandboxStatus, Turn
 from tasks.running import backends, patches, scheduler
 from tasks.running.jobs import redactor
 
@@ -55,6 +55,8 @@ async def _shut_down_one(row: Sandbox) -> None:
     except SandboxError as error:
         logger.warning("Run %s: its sandbox did not stop in order (%s).", row.run_id, error)
         return
+    if turn.mode != Mode.CODE:
+        return  # it was to change nothing, so nothing of it is kept
     try:
         fetched = await box.patch(turn.number, PatchKind.CHECKPOINT)
     except (FileMissing, SandboxGone):

@@ -261,6 +261,9 @@ def finish_turn(run_id: int, generation: int) -> None:
     message = redactor(turn.run).text(outcome.message)
     end: dict[str, Any] = {"to": to, "stage": stage, "error": message, "error_class": outcome.error_class}
     with transaction.atomic():
+        Run.objects.select_for_update().get(pk=run_id)
+        if not Turn.objects.filter(pk=turn.pk, status=RunStatus.RUNNING, run__generation=generation).exists():
+            return  # another job has ended it meanwhile, and what follows is done once
         if fetched is not None and turn.mode == Mode.CODE:
             patches.store(turn, kind, fetched, redactor(turn.run))
         elif fetched is not None and (spoiled := verdicts.disobeyed(turn, fetched)):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from agents.adapters.base import Adapter, AgentEvent, Ending, ErrorClass, Launch, ModelAccess, Outcome, ParseState, TurnRequest
@@ -198,3 +199,34 @@ def test_the_cost_that_an_agent_says_stays(make_run: MakeRun) -> None:
         usage.settle(turn)
     turn.refresh_from_db()
     assert str(turn.cost_usd) == "0.100000"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_jobs_that_end_the_same_turn_try_it_again_once(make_run: MakeRun) -> None:
+    """The follower and reconcile may both ask for it; both have read that the turn is at work before either has ended it."""
+    run = make_run(status=RunStatus.RUNNING, sandbox=True, agent="oracle", stage="collect")
+    run.sandboxes.update(parse_state={"turn": 1, "adapter": {"class": "overloaded"}})
+    outcome = {"step": "agent", "reason": "exit", "code": 1, "signal": None, "has_patch": False, "error": None}
+    run.turns.update(status=RunStatus.RUNNING, outcome=outcome, generation=1, started_at=timezone.now())
+    both_have_read = threading.Barrier(2)
+
+    class Slow(Oracle):
+        def outcome(self, ending: Ending, state: ParseState) -> Outcome:
+            both_have_read.wait(20)
+            return super().outcome(ending, state)
+
+    def end_it() -> None:
+        try:
+            jobs.finish_turn(run.pk, run.generation)
+        finally:
+            connection.close()
+
+    ADAPTERS["oracle"] = Slow()  # taken back with the fixture's own
+    threads = [threading.Thread(target=end_it) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    run.refresh_from_db()
+    assert run.status == RunStatus.QUEUED
+    assert [turn.kind for turn in run.turns.order_by("number")] == [TurnKind.PROMPT, TurnKind.RETRY]
