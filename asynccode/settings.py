@@ -173,7 +173,23 @@ MAX_PATCH_FILE_MB = env.number("MAX_PATCH_FILE_MB", 10, least=1)
 MAX_PATCH_MB = env.number("MAX_PATCH_MB", 200, least=1)
 
 # --- sandboxes --------------------------------------------------------------------------------------------------
-SANDBOX_BACKEND = env.choice("SANDBOX_BACKEND", "local", ("local",))
+# The SDK of E2B would read its variables itself; it gets them from here.
+E2B_API_KEY = env.text("E2B_API_KEY")
+E2B_DOMAIN = env.text("E2B_DOMAIN")
+E2B_API_URL = env.text("E2B_API_URL")
+E2B_SANDBOX_URL = env.text("E2B_SANDBOX_URL")
+E2B_TEMPLATE = env.text("E2B_TEMPLATE")  # else the one that `manage.py e2b build-template` made, else the one of the agent's name
+E2B_MAX_SANDBOXES = env.number("E2B_MAX_SANDBOXES", 20, least=1)  # awake at one time; the plan's limit
+E2B_CREATIONS_PER_S = env.number("E2B_CREATIONS_PER_S", 1, least=1)
+E2B_MAX_LIFE_S = env.number("E2B_MAX_LIFE_S", 3600, least=300)  # awake without a pause; the plan's limit
+E2B_TIMEOUT_S = env.number("E2B_TIMEOUT_S", 900, least=60)  # it is paused when nobody has followed it for so long
+SANDBOX_BACKEND = env.choice("SANDBOX_BACKEND", "e2b" if E2B_API_KEY else "local", ("local", "e2b"))
+SANDBOX_FALLBACK = env.choice("SANDBOX_FALLBACK", "none", ("none", "local"))  # where runs start when E2B refuses the account
+LOCAL_ROOTFS = env.text("LOCAL_ROOTFS")  # a folder with the system that local sandboxes see; else this machine's /usr
+PREPARED_DAYS = env.number("PREPARED_DAYS", 7, least=1)  # for which a prepared environment is kept
+# Where sandboxes that are not on this machine reach the broker, and where the gateway listens for them.
+GATEWAY_PUBLIC_URL = env.text("GATEWAY_PUBLIC_URL").rstrip("/")
+GATEWAY_LISTEN = env.text("GATEWAY_LISTEN", "127.0.0.1:8010")
 SANDBOX_MEMORY_MB = env.number("SANDBOX_MEMORY_MB", 4096, least=64)
 SANDBOX_PROCESSES = env.number("SANDBOX_PROCESSES", 1024, least=16)
 SANDBOX_DISK_MB = env.number("SANDBOX_DISK_MB", 20480, least=64)

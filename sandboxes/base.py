@@ -46,13 +46,30 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class HeaderRule:
+    """Headers that the backend's own way out adds to each request to `host`, so that a key need not be inside."""
+
+    host: str
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class SandboxSpec:
-    """What a new sandbox is made of. `mirror` (a bare repository of ours) appears read-only at MIRROR."""
+    """What a new sandbox is made of. `mirror` (a bare repository of ours) appears at MIRROR, read-only where it is not a copy.
+
+    `template` is what the system inside comes from: the name of an E2B template, or locally a folder with a root file
+    system; "" is the backend's own. `prepared` is a reference that `Sandbox.keep` gave: what lay in that sandbox's workspace
+    and home is there from the beginning, but for files under version control. `agents` and `limits` hold where the sandbox
+    is ours, `headers` where the backend can add some.
+    """
 
     mirror: Path | None = None
     agents: Path | None = None
     network: NetworkPolicy = field(default_factory=NetworkPolicy)
     limits: Limits = field(default_factory=Limits)
+    template: str = ""
+    prepared: str = ""
+    headers: Sequence[HeaderRule] = ()
 
 
 @dataclass(frozen=True)
@@ -216,7 +233,10 @@ class Backend(ABC):
     @abstractmethod
     async def create(self, key: str, spec: SandboxSpec) -> Sandbox:
         """A running sandbox for `key` ("installation:run:generation"). A second create with the same key gives a
-        sandbox of its own or the same one, never half of one; the key stays findable through `list`."""
+        sandbox of its own or the same one, never half of one; the key stays findable through `list`.
+
+        Raises SandboxLimited when there may be no more of them just now, AccountRefused when the backend does not take our
+        account, PreparedGone when `spec.prepared` is not there any more."""
 
     @abstractmethod
     async def connect(self, ref: str) -> Sandbox:

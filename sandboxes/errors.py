@@ -15,3 +15,19 @@ class SandboxUnavailable(SandboxError):
 
 class FileMissing(SandboxError):
     """The file asked for is not in the sandbox."""
+
+
+class SandboxLimited(SandboxError):
+    """The backend takes no new sandbox just now: too many, or too quickly. `retry_after_s` is its own word, if it said one."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class AccountRefused(SandboxError):
+    """The backend does not take our account: its key is wrong, revoked or without rights."""
+
+
+class PreparedGone(SandboxError):
+    """The prepared environment asked for does not exist any more."""

@@ -3,7 +3,9 @@
 from tasks.models.account import LoginLink, Notify, Theme, User
 from tasks.models.agent import AgentModel, AgentSetting, Preset, RepoMcpServer
 from tasks.models.attachment import Attachment
+from tasks.models.capacity import CreationBucket
 from tasks.models.credential import Credential, CredentialKind
+from tasks.models.environment import PreparedEnvironment, PreparedStatus
 from tasks.models.event import Event, EventKind
 from tasks.models.operation import Operation, OperationStatus
 from tasks.models.patch import Patch, PatchKind
@@ -25,6 +27,7 @@ __all__ = [
     "Attachment",
     "Budget",
     "BudgetScope",
+    "CreationBucket",
     "Credential",
     "CredentialKind",
     "EndReason",
@@ -40,6 +43,8 @@ __all__ = [
     "Patch",
     "PatchKind",
     "Phase",
+    "PreparedEnvironment",
+    "PreparedStatus",
     "Preset",
     "Price",
     "PromptTemplate",

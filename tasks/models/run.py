@@ -168,6 +168,7 @@ class Turn(models.Model):
     generation = models.PositiveIntegerField(null=True, blank=True)
     answer = models.TextField(blank=True)
     error_class = models.CharField(max_length=20, blank=True)
+    losses = models.PositiveSmallIntegerField(default=0)  # how often its sandbox was lost while it was at work
     retries = models.PositiveSmallIntegerField(default=0)  # how often its prompt was tried before, by itself
     end_reason = models.CharField(max_length=20, choices=EndReason, blank=True)
     end_text = models.TextField(blank=True)

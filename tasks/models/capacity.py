@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from django.db import models
+
+
+class CreationBucket(models.Model):
+    """How many sandboxes of a backend may be made just now: one row a backend, taken in the scheduler's transaction.
+
+    `tokens` were there at `filled_at`, and grow from then on at the backend's rate. Until `closed_until` there are none,
+    because of `reason`, a sentence.
+    """
+
+    backend = models.CharField(max_length=20, primary_key=True)
+    tokens = models.FloatField(default=0)
+    filled_at = models.DateTimeField()
+    closed_until = models.DateTimeField(null=True, blank=True)
+    reason = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"creations on {self.backend}"
