@@ -221,6 +221,12 @@ class Sandbox(ABC):
         """Undo `pause`; on a running sandbox a no-op."""
 
     @abstractmethod
+    async def keep(self) -> str:
+        """Make a prepared environment of what lies in workspace and home, without the files that are under version control;
+        gives its reference for `SandboxSpec.prepared`. No turn may be running, and afterwards the sandbox may only be
+        destroyed; what is kept stays."""
+
+    @abstractmethod
     async def destroy(self) -> None:
         """Kill and delete. Twice is fine."""
 
@@ -244,3 +250,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def list(self) -> list[SandboxInfo]: ...
+
+    @abstractmethod
+    async def discard(self, prepared: str) -> None:
+        """Delete a prepared environment. Twice is fine."""

@@ -83,6 +83,9 @@ class LocalBackend(Backend):
         await asyncio.to_thread(sweep, self.root, self.account)
         return list(self._infos())
 
+    async def discard(self, prepared: str) -> None:
+        """None can be kept here yet."""
+
     def _infos(self) -> Iterator[SandboxInfo]:
         for ref in refs(self.root):
             folder = Folder(self.root, ref)
@@ -205,6 +208,9 @@ class LocalSandbox(Sandbox):
     async def resume(self) -> None:
         async with self.folder.locked():
             await self.start()
+
+    async def keep(self) -> str:
+        raise SandboxError("Local sandboxes cannot be kept as prepared environments yet.")
 
     async def destroy(self) -> None:
         try:
