@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
 from tasks.models import Mode, PatchKind, RunStatus, Sandbox, SandboxStatus, Turn
 from tasks.running import backends, patches, scheduler
-from tasks.running.jobs import redactor
+from tasks.running.redact import redactor
 
 logger = logging.getLogger(__name__)
 

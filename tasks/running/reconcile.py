@@ -11,7 +11,6 @@ from django.db.models.functions import Now
 from tasks.models import ACTIVE, FINAL, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Task
 from tasks.running import lifecycle, nudge, operations, scheduler
 
-MOST_GENERATIONS = 6
 MOST_START_TRIES = 3
 
 

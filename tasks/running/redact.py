@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.models import Run
+
 MARK = "•••"
 LEAST = 6  # shorter values stand in any text by chance
 
@@ -53,3 +55,8 @@ class Redactor:
     def found_in(self, content: bytes) -> list[str]:
         """Names of the secrets whose values stand in `content`."""
         return sorted({name for spelling, name in self._names.items() if spelling.encode() in content})
+
+
+def redactor(run: Run) -> Redactor:
+    """Of the secrets of a run's repository."""
+    return Redactor({v.name: v.value for v in run.task.repo.variables.filter(is_secret=True)})

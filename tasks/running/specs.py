@@ -14,7 +14,7 @@ SETUP_SCRIPT = "/home/agent/.asynccode/setup.sh"
 RESTORED_PATCH = "/run/asynccode/restore.patch"
 TRANSCRIPT = "/home/agent/.asynccode/transcript.md"
 
-# Said to every agent alike; that nothing was changed is looked at afterwards (jobs.finish_turn).
+# Said to every agent alike; that nothing was changed is looked at afterwards (ending.finish_turn).
 INSTRUCTIONS: dict[str, str] = {
     Mode.ASK: "This is a question. Read files and run commands as you need, but change, create and delete nothing in the workspace: "
     "whatever you change there is thrown away. Answer in Markdown.",

@@ -10,12 +10,12 @@ from tests.spine.product import SOURCE
 Change = tuple[str, str, str]  # file, what stands there, what is put in its place
 
 NO_COMPARE_AND_SET: list[Change] = [
-    ("tasks/running/jobs.py", "        if is_mine:\n", "        if True:\n"),
-    ("tasks/running/jobs.py", "    if not is_mine:\n", "    if False:\n"),
+    ("tasks/running/starting.py", "        if is_mine:\n", "        if True:\n"),
+    ("tasks/running/starting.py", "    if not is_mine:\n", "    if False:\n"),
 ]
 NO_START_FENCE: list[Change] = [
     (
-        "tasks/running/jobs.py",
+        "tasks/running/starting.py",
         "return Q(generation=generation, lease_owner=owner, stop_requested_at=None)",
         "return Q(stop_requested_at=None)",
     ),

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from agents.packages import PACKAGES, Package
 from tasks.models import Operation, OperationStatus, Run, RunStatus, SandboxStatus, Turn
-from tasks.running import backends, installs, jobs, operations, scheduler
+from tasks.running import backends, installs, jobs, operations, scheduler, starting
 from tests.installed import bring_node
 from tests.npm_registry import PROGRAM, Registry
 
@@ -133,13 +133,13 @@ def test_a_run_that_came_just_too_late_does_not_wait(make_run: MakeRun, registry
     package = installs.missing(run)
     assert package is not None
     installs.put(package, lambda percent, text: None)
-    operations.await_install(run, package, jobs._held(run.generation, ""))
+    operations.await_install(run, package, starting.held(run.generation, ""))
     assert scheduler.dispatch() == 1
 
 
 def test_a_run_that_was_canceled_meanwhile_does_not_wait(make_run: MakeRun) -> None:
     run = make_run(status=RunStatus.CANCELED, agent="claude")
-    operations.await_install(run, PACKAGES["claude"], jobs._held(run.generation, ""))
+    operations.await_install(run, PACKAGES["claude"], starting.held(run.generation, ""))
     assert fresh(run).status == RunStatus.CANCELED
     assert not Operation.objects.exists()
 

@@ -1,0 +1,109 @@
+"""The end of a turn: its patch is fetched and its status judged, or its sandbox is gone before that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from agents.registry import ADAPTERS
+from sandboxes.base import FetchedPatch
+from sandboxes.errors import FileMissing, SandboxGone
+from tasks.models import EventKind, Mode, PatchKind, Run, RunStatus, Sandbox, SandboxStatus, Turn
+from tasks.running import backends, events, lifecycle, nudge, patches, sleeping, usage, verdicts
+from tasks.running.redact import redactor
+
+MOST_GENERATIONS = 6
+
+
+def give_up(run_id: int, generation: int, error: str) -> None:
+    """End a RUNNING run that cannot be handed over or followed; reconcile puts its sandbox to sleep."""
+    lifecycle.finish(run_id, source=[RunStatus.RUNNING], to=RunStatus.ERRORED, fence=Q(generation=generation), error=error)
+
+
+def collect_checkpoint(run_id: int, turn_id: int, generation: int) -> None:
+    """Fetch the newest checkpoint of a turn that is still at work."""
+    turn = Turn.objects.select_related("run__task__repo").filter(pk=turn_id, run__generation=generation, status=RunStatus.RUNNING).first()
+    if turn is not None and turn.mode == Mode.CODE and (fetched := _fetch(turn, PatchKind.CHECKPOINT)):
+        patches.store(turn, PatchKind.CHECKPOINT, fetched, redactor(turn.run))
+
+
+def _fetch(turn: Turn, kind: PatchKind) -> FetchedPatch | None:
+    """Fetch a patch; None when the sandbox has none (any more)."""
+    row = Sandbox.objects.get(run=turn.run_id, generation=turn.run.generation)
+
+    async def fetch() -> FetchedPatch:
+        box = await backends.backend(row.backend).connect(row.ref)
+        return await box.patch(turn.number, kind)
+
+    try:
+        return async_to_sync(fetch)()
+    except (FileMissing, SandboxGone):
+        return None
+
+
+def finish_turn(run_id: int, generation: int) -> None:
+    """End a turn whose journal says that it is over: patch, status, then the sandbox sleeps."""
+    turn = (
+        Turn.objects.select_related("run__task__repo")
+        .filter(run=run_id, run__generation=generation, run__status=RunStatus.RUNNING, status=RunStatus.RUNNING, outcome__isnull=False)
+        .first()
+    )
+    if turn is None or turn.outcome is None:
+        return
+    said = turn.outcome
+    kind = PatchKind.CHECKPOINT if said["reason"] == "shutdown" else PatchKind.FINAL
+    fetched = _fetch(turn, kind) if said.get("has_patch") else None
+    to, stage, outcome = verdicts.judge(turn, said, has_patch=fetched is not None or not said.get("has_patch"))
+    fence = Q(generation=generation)
+    message = redactor(turn.run).text(outcome.message)
+    end: dict[str, Any] = {"to": to, "stage": stage, "error": message, "error_class": outcome.error_class}
+    with transaction.atomic():
+        Run.objects.select_for_update().get(pk=run_id)
+        if not Turn.objects.filter(pk=turn.pk, status=RunStatus.RUNNING, run__generation=generation).exists():
+            return  # another job has ended it meanwhile, and what follows is done once
+        if fetched is not None and turn.mode == Mode.CODE:
+            patches.store(turn, kind, fetched, redactor(turn.run))
+        elif fetched is not None and (spoiled := verdicts.disobeyed(turn, fetched)):
+            end |= {"generation": generation + 1}  # what is to come begins in a sandbox without those changes
+            events.append(run_id, EventKind.ERROR, {"text": spoiled, "class": "mode"}, turn_id=turn.pk)
+            Sandbox.objects.filter(run=run_id, generation=generation).update(status=SandboxStatus.LOST)
+        if verdicts.is_tried_again(turn, outcome):
+            end |= {"not_before": verdicts.try_again(turn)}
+        usage.settle(turn)
+        lifecycle.finish(run_id, source=[RunStatus.RUNNING], fence=fence, **end)
+    sleeping.put_to_sleep(run_id, generation)
+
+
+def sandbox_lost(run_id: int, generation: int) -> None:
+    """A running turn's sandbox is gone: start over if the turn never began or its conversation can go on, else say so."""
+    run = Run.objects.filter(pk=run_id, generation=generation, status=RunStatus.RUNNING).first()
+    if run is None:
+        return
+    turn = Turn.objects.filter(run=run, status=RunStatus.RUNNING).first()
+    if turn is None or turn.outcome is not None:
+        nudge.enqueue_now(settings.QUEUE_HOST, "finish_turn", run_id, generation)
+        return
+    Sandbox.objects.filter(run=run, generation=generation).update(status=SandboxStatus.LOST)
+    row = Sandbox.objects.get(run=run, generation=generation)
+    has_begun = row.parse_state.get("turn") == turn.number
+    fence = Q(generation=generation)
+    if run.stop_requested_at:
+        lifecycle.finish(run_id, source=[RunStatus.RUNNING], to=RunStatus.CANCELED, fence=fence)
+    elif generation < MOST_GENERATIONS and (not has_begun or ADAPTERS[run.agent].can_resume):
+        with transaction.atomic():
+            text = "The sandbox was lost; the run goes on in a new one, from the last checkpoint and a transcript of what was said."
+            events.append(run_id, EventKind.ERROR, {"text": text}, turn_id=turn.pk)
+            lifecycle.requeue(run_id, source=[RunStatus.RUNNING], fence=fence, generation=generation + 1)
+        nudge.dispatch()
+    else:
+        lifecycle.finish(
+            run_id,
+            source=[RunStatus.RUNNING],
+            to=RunStatus.INTERRUPTED,
+            fence=fence,
+            error="The sandbox stopped before the turn was over. The last checkpoint is kept; retry starts a new attempt.",
+        )

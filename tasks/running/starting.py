@@ -1,0 +1,143 @@
+"""From STARTING to the supervisor: a sandbox is made or woken up, and the turn is handed to it, once."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from contextlib import nullcontext
+from datetime import timedelta
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from agents.registry import UnknownAgentError
+from sandboxes.base import Sandbox as Box
+from sandboxes.base import TurnSpec
+from sandboxes.errors import SandboxError, SandboxGone
+from tasks.errors import AppError
+from tasks.models import ACTIVE, Patch, Run, RunStatus, Sandbox, SandboxStatus, Turn
+from tasks.running import attachments, backends, ending, installs, lifecycle, nudge, operations, patches, scheduler, sleeping, specs
+
+logger = logging.getLogger(__name__)
+
+
+def start_turn(run_id: int, generation: int) -> None:
+    """Bring a STARTING run's turn to life: sandbox, then the point of no return, then the hand-over to its supervisor.
+
+    Until the sandbox's reference stands in its row nothing has begun, and whoever finds the lease expired may start
+    anew in a new generation; from then on the supervisor's own lock keeps the turn from running twice.
+    """
+    owner = f"job:{uuid.uuid4().hex}"
+    with transaction.atomic():
+        if scheduler.is_held(settings.HOST_NAME):
+            lifecycle.requeue(run_id, source=[RunStatus.STARTING], fence=Q(generation=generation))
+            return
+        mine = Run.objects.filter(pk=run_id, status=RunStatus.STARTING, generation=generation)
+        if not mine.filter(Q(lease_owner="") | Q(lease_until__lt=Now())).update(
+            lease_owner=owner, lease_until=Now() + timedelta(seconds=settings.START_LEASE_S)
+        ):
+            return
+    run = Run.objects.select_related("task__repo").get(pk=run_id)
+    turn = Turn.objects.filter(run=run, status__in=ACTIVE).first()
+    if turn is None:  # canceled meanwhile
+        return
+    if (package := installs.missing(run)) is not None:
+        operations.await_install(run, package, held(generation, owner))
+        return
+    row, _ = Sandbox.objects.get_or_create(
+        run=run, generation=generation, defaults={"backend": run.backend, "host": settings.HOST_NAME if run.backend == "local" else ""}
+    )
+    is_fresh = not row.ref
+    restored = patches.newest(run)
+    try:
+        spec = specs.build(run, turn, row, restores_patch=restored is not None)
+        operations.ensure_mirror(run.task.repo)
+        with sleeping.alone(run_id) if row.ref else nullcontext():
+            row.refresh_from_db(fields=["status"])
+            if row.ref and row.status in (SandboxStatus.LOST, SandboxStatus.DESTROYED):
+                raise SandboxGone(f"{row.ref} is being destroyed.")
+            box = async_to_sync(_provision)(run, turn, row, restored)
+    except (SandboxError, AppError, UnknownAgentError) as error:
+        if row.ref and isinstance(error, SandboxGone) and generation < ending.MOST_GENERATIONS:
+            _start_elsewhere(run, row, held(generation, owner))
+            return
+        lifecycle.finish(run_id, source=[RunStatus.STARTING], to=RunStatus.ERRORED, fence=held(generation, owner), error=str(error))
+        return
+    with transaction.atomic():
+        is_mine = lifecycle.move(
+            run_id,
+            source=[RunStatus.STARTING],
+            to=RunStatus.RUNNING,
+            fence=held(generation, owner),
+            lease_owner="",
+            lease_until=None,
+            start_tries=0,
+        )
+        if is_mine:
+            Sandbox.objects.filter(pk=row.pk).update(ref=box.ref, status=SandboxStatus.LIVE, record=box.record, destroyed_at=None)
+            Turn.objects.filter(pk=turn.pk).update(generation=generation)
+    if not is_mine:
+        # Canceled, or taken over while this job was away. A takeover made a new generation, so a fresh sandbox is ours alone.
+        if is_fresh:
+            async_to_sync(box.destroy)()
+        return
+    _hand_over(box, spec)
+
+
+def held(generation: int, owner: str) -> Q:
+    """The fence of a start: it is still this job's, and nobody wants it stopped."""
+    return Q(generation=generation, lease_owner=owner, stop_requested_at=None)
+
+
+def _start_elsewhere(run: Run, row: Sandbox, fence: Q) -> None:
+    """The sandbox that was kept for this turn is gone: a new one is made, and brought to the newest patch."""
+    if lifecycle.requeue(run.pk, source=[RunStatus.STARTING], fence=fence, generation=row.generation + 1, queued_at=run.queued_at):
+        Sandbox.objects.filter(pk=row.pk).exclude(status=SandboxStatus.DESTROYED).update(status=SandboxStatus.LOST)
+        nudge.dispatch()
+
+
+async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None) -> Box:
+    """The sandbox of this generation, awake, with what must lie in it before the turn begins; again and again is fine."""
+    backend = backends.backend(row.backend)
+    given = await sync_to_async(attachments.paths)(turn)
+    if row.ref:
+        box = await backend.connect(row.ref)
+        # Said before it is so: if the start comes to nothing, reconcile puts it to sleep again.
+        await Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.PAUSED).aupdate(status=SandboxStatus.LIVE)
+        await box.resume()
+        await attachments.put(box, given[turn.number])
+    else:
+        box = await backend.create(backends.key(run.pk, row.generation), backends.spec(run))
+        if restored is not None:
+            await box.put(specs.RESTORED_PATCH, bytes(restored.content))
+        for files in given.values():
+            await attachments.put(box, files)
+    return box
+
+
+def _hand_over(box: Box, spec: TurnSpec) -> None:
+    try:
+        async_to_sync(box.turn)(spec)
+    except SandboxError as error:
+        logger.warning("Turn %s of %s was not handed over (%s); reconcile will see to it.", spec.turn, box.ref, error)
+
+
+def hand_turn(run_id: int, generation: int) -> None:
+    """Hand a RUNNING run's turn to its sandbox again; a turn that has begun there does not begin twice."""
+    run = Run.objects.select_related("task__repo").filter(pk=run_id, status=RunStatus.RUNNING, generation=generation).first()
+    row = Sandbox.objects.filter(run=run_id, generation=generation).exclude(ref="").first()
+    turn = Turn.objects.filter(run=run_id, status=RunStatus.RUNNING, outcome__isnull=True).first()
+    if run is None or row is None or turn is None:
+        return
+    try:
+        box = async_to_sync(backends.backend(row.backend).connect)(row.ref)
+        spec = specs.build(run, turn, row, restores_patch=patches.newest(run) is not None)
+    except SandboxGone:
+        ending.sandbox_lost(run_id, generation)
+    except (AppError, UnknownAgentError) as error:
+        ending.give_up(run_id, generation, str(error))
+    else:
+        _hand_over(box, spec)
