@@ -15,7 +15,8 @@ class OperationStatus(models.TextChoices):
 class Operation(models.Model):
     """A long chore of ours with progress. Idempotent: whoever holds `lease_until` works on it, reconcile starts it again.
 
-    `subject` names what it works on, as "repo:7". At most one unfinished operation of a kind a subject.
+    `subject` names what it works on, as "repo:7". At most one unfinished operation of a kind a subject. `progress` is what it is
+    at, one line; `log` the end of all that was said, for those kinds that are talkative.
     """
 
     kind = models.CharField(max_length=40)
@@ -23,6 +24,7 @@ class Operation(models.Model):
     status = models.CharField(max_length=20, choices=OperationStatus, default=OperationStatus.QUEUED)
     percent = models.PositiveSmallIntegerField(default=0)
     progress = models.CharField(max_length=300, blank=True)
+    log = models.TextField(blank=True)
     error = models.TextField(blank=True)
     tries = models.PositiveSmallIntegerField(default=0)
     lease_owner = models.CharField(max_length=100, blank=True)
