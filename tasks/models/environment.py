@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models import Q
 
 from tasks.models.repo import Repo
+from tasks.models.run import Run
 
 
 class PreparedStatus(models.TextChoices):
@@ -17,12 +18,16 @@ class PreparedEnvironment(models.Model):
     """What a repository's setup script left behind, kept so that later runs need not run it again.
 
     `key` is a hash of all that it depends on (the script, its variables, the lock files at the base commit, the template); `ref`
-    what the backend calls it. A local one lies on its `host`. At most one is being built or ready for the same key.
+    what the backend calls it. A local one lies on its `host`. At most one is being built or ready for the same key. `run` is the
+    unlisted run that built it, in a sandbox made from `template`. One that is GONE is given to nobody any more; it is deleted when
+    its last sandbox is.
     """
 
     repo = models.ForeignKey(Repo, models.CASCADE, related_name="prepared")
     backend = models.CharField(max_length=20)
     host = models.CharField(max_length=255, blank=True)
+    template = models.CharField(max_length=300, blank=True)
+    run = models.OneToOneField(Run, models.SET_NULL, null=True, blank=True, related_name="prepares")
     key = models.CharField(max_length=64)
     ref = models.CharField(max_length=300, blank=True)
     base_commit = models.CharField(max_length=64)

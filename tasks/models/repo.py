@@ -43,6 +43,7 @@ class Repo(models.Model):
     name = models.CharField(max_length=200)
     default_branch = models.CharField(max_length=250, blank=True)
     setup_script = models.TextField(blank=True)
+    prepares = models.BooleanField(default=True)  # whether what the setup script leaves may be kept for later runs
     check_command = models.TextField(blank=True)
     network_preset = models.CharField(max_length=20, choices=NetworkPreset, default=NetworkPreset.REGISTRIES)
     network_hosts = models.JSONField(default=list, blank=True)
