@@ -5,7 +5,8 @@ The supervisor is started in one of two ways:
     python3 -I -S supervisor.pyz --journal-fd N --control-fd M       (PID 1 of a local sandbox; inherited descriptors)
     python3 -I -S supervisor.pyz --state DIR                          (a process in a sandbox of somebody else's)
 
-With --state, DIR holds journal.jsonl, control.sock and the lock files `turn-<generation>-<number>.lock` (O_EXCL).
+With --state, DIR holds journal.jsonl, control.sock and the lock files `turn-<generation>-<number>.lock` (O_EXCL); who cannot
+reach its socket asks through `relay`.
 In both ways the journal, held by an exclusive flock for the supervisor's whole life, is a lock too: the supervisor
 reads it at its start to know the last record number, which turns have begun, and whether the checkout was done.
 

@@ -9,6 +9,11 @@ from . import kernel
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["relay"]:
+        from .relay import run
+
+        run()
+        return
     kernel.hide()
     from .journal import JournalHeldError
     from .supervisor import main as supervise

@@ -1,0 +1,138 @@
+"""E2B: the contract of `sandboxes.base`, kept with the official SDK.
+
+A sandbox is a virtual machine of E2B's. In it runs the same supervisor as in a local one, but as an ordinary process, with its
+journal in a file, under the account that the agent has too: what it says is the sandbox's claim (see ARCHITECTURE.md). No
+state lies in this process: the key is in the sandbox's metadata, so any process of ours can find, command and destroy it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import re
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from e2b import AsyncSandbox, SandboxQuery, SandboxState
+
+from sandboxes import zipapp
+from sandboxes.base import Backend, HeaderRule, NetworkPolicy, SandboxInfo, SandboxSpec
+from sandboxes.e2b import inside
+from sandboxes.e2b.account import Account, is_missing, is_passing, understood
+from sandboxes.e2b.sandbox import E2BSandbox
+from sandboxes.errors import PreparedGone, SandboxError, SandboxGone
+
+INSTALLATION, KEY = "asynccode", "asynccode_key"  # names in a sandbox's metadata
+DEFAULT_TEMPLATE = "base"
+_TRIES, _PAUSE_S = 3, 1.0
+_CREATE_S = 60.0
+_REF = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+Network = Callable[[NetworkPolicy, "builtins.list[HeaderRule]"], dict[str, Any]]
+"""A policy, and the headers that are added on the way out → what the SDK's `create` gets for them."""
+
+
+class E2BBackend(Backend):
+    """Sandboxes of one account, those of one `installation` only: the part of a key before its first colon.
+
+    `timeout_s`: a sandbox that nobody follows or uses for so long is paused by E2B, with all that runs in it.
+    """
+
+    name = "e2b"
+
+    def __init__(self, account: Account, *, installation: str, timeout_s: int, network: Network) -> None:
+        self.account, self.installation, self.timeout_s, self._network = account, installation, timeout_s, network
+
+    async def create(self, key: str, spec: SandboxSpec) -> E2BSandbox:
+        """A second create with the same key gives a second sandbox; `list` shows both."""
+        made = await self._create(key, spec)
+        try:
+            with understood("prepare the new sandbox"):
+                await self._furnish(made, spec)
+            sandbox = await self.connect(made.sandbox_id)
+            await sandbox.resume()
+        except BaseException:
+            await asyncio.shield(self.kill(made.sandbox_id))
+            raise
+        return sandbox
+
+    async def _create(self, key: str, spec: SandboxSpec) -> AsyncSandbox:
+        for is_last in (*[False] * (_TRIES - 1), True):
+            try:
+                with understood("make a sandbox"):
+                    return await AsyncSandbox.create(
+                        template=spec.prepared or spec.template or DEFAULT_TEMPLATE,
+                        timeout=self.timeout_s,
+                        metadata={INSTALLATION: self.installation, KEY: key},
+                        lifecycle={"on_timeout": "pause"},
+                        request_timeout=_CREATE_S,
+                        **self._network(spec.network, list(spec.headers)),
+                        **self.account.options,
+                    )
+            except SandboxError as error:
+                if spec.prepared and is_missing(error.__cause__):
+                    raise PreparedGone("E2B does not have this prepared environment any more.") from error
+                if is_missing(error.__cause__):
+                    raise SandboxError(
+                        f"E2B has no template “{spec.template or DEFAULT_TEMPLATE}” for this account. "
+                        "Build one with: manage.py e2b build-template"
+                    ) from error
+                if is_last or not is_passing(error):
+                    raise
+            await asyncio.sleep(_PAUSE_S)
+        raise AssertionError
+
+    async def _furnish(self, made: AsyncSandbox, spec: SandboxSpec) -> None:
+        """Put in what the supervisor needs. It is all made anew, as a prepared environment still has an earlier one's."""
+        await made.commands.run(inside.clean(is_prepared=bool(spec.prepared)), user="root", timeout=60, request_timeout=60)
+        with tempfile.TemporaryFile() as archive:
+            if spec.mirror is not None:
+                await asyncio.to_thread(_pack, spec.mirror, archive)
+                await made.files.write(inside.ARCHIVE, archive, user="root", request_timeout=0)
+        await made.files.write(inside.SUPERVISOR, zipapp.build(), user="root", request_timeout=60)
+        await made.commands.run(inside.unpack(), user="root", timeout=600, request_timeout=60)
+
+    async def connect(self, ref: str) -> E2BSandbox:
+        if not _REF.fullmatch(ref):
+            raise SandboxGone(f"“{ref}” is no sandbox of E2B.")
+        with understood("say how a sandbox is"):
+            info = await AsyncSandbox.get_info(ref, **self.account.options)
+        if info.metadata.get(INSTALLATION) != self.installation:
+            raise SandboxGone(f"{ref} is no sandbox of this installation.")
+        return E2BSandbox(self.account, info, self.timeout_s)
+
+    async def list(self) -> builtins.list[SandboxInfo]:
+        """Those of this installation, running or paused."""
+        found = []
+        with understood("list the sandboxes"):
+            pages = AsyncSandbox.list(query=SandboxQuery(metadata={INSTALLATION: self.installation}), **self.account.options)
+            while pages.has_next:
+                found += await pages.next_items()
+        # What the filter means is E2B's to say; whose a sandbox is, is ours.
+        ours = [info for info in found if info.metadata.get(INSTALLATION) == self.installation and KEY in info.metadata]
+        return [SandboxInfo(info.metadata[KEY], info.sandbox_id, info.state == SandboxState.RUNNING) for info in ours]
+
+    async def discard(self, prepared: str) -> None:
+        with understood("delete a prepared environment"):
+            await AsyncSandbox.delete_snapshot(prepared, **self.account.options)
+
+    async def kill(self, ref: str) -> None:
+        with understood("destroy a sandbox"):
+            await AsyncSandbox.kill(ref, **self.account.options)
+
+
+def _pack(mirror: Path, into: IO[bytes]) -> None:
+    """A bare repository of ours as an archive; packs are compressed already."""
+    with tarfile.open(fileobj=into, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        archive.add(mirror, arcname=".", filter=_plain)
+    into.seek(0)
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode = 0o755 if member.isdir() else 0o644
+    return member

@@ -1,0 +1,79 @@
+"""Where our things lie in a sandbox of E2B, and the commands that put and start them there.
+
+Commands of the SDK go through a login shell of the user they are for: `root` for what lies outside its home, `user` (the account
+of E2B's templates that agents work under) for the rest.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from sandboxes.base import HOME, MIRROR, WORKSPACE
+
+USER = "user"
+PLACE = "/var/lib/asynccode"
+STATE = f"{PLACE}/state"
+SUPERVISOR = f"{PLACE}/supervisor.pyz"
+ARCHIVE = f"{PLACE}/mirror.tar"
+RUN = "/run/asynccode"  # what is put there before a turn, such as an earlier patch
+_SCRATCH = f"{PLACE}/scratch"
+_PYTHON = "python3 -I -S"
+_PREPARED = f"{PLACE}/prepared"  # says that the workspace holds what a setup script left
+_BOOT_S = 15
+
+
+def clean(*, is_prepared: bool) -> str:
+    """As root: folders as a new sandbox has them. Says what the template lacks."""
+    folders = " ".join((PLACE, STATE, _SCRATCH, RUN, WORKSPACE, HOME))
+    return _script(
+        'command -v python3 >/dev/null || { echo "The template has no python3." >&2; exit 3; }',
+        'command -v git >/dev/null || { echo "The template has no git." >&2; exit 3; }',
+        f"rm -rf {PLACE} {RUN} {MIRROR}",
+        f"mkdir -p {folders}",
+        f"chmod 700 {STATE} {_SCRATCH} {RUN}",
+        f"touch {_PREPARED}" if is_prepared else "true",
+        f"chown {USER}: {folders}",
+    )
+
+
+def unpack() -> str:
+    """As root: the mirror, if one was brought."""
+    return _script(
+        f"if [ -e {ARCHIVE} ]; then mkdir -p {PLACE}/mirror.git && tar -xf {ARCHIVE} -C {PLACE}/mirror.git && rm {ARCHIVE}; fi",
+        f"ln -sfn {PLACE}/mirror.git {MIRROR}",
+        f"chmod -R a+rX {PLACE}/supervisor.pyz",
+    )
+
+
+def start() -> str:
+    """As the user: the supervisor, in a session of its own; when it runs already, nothing. Waits until it answers."""
+    options = f"--state {STATE} --scratch {_SCRATCH} --workspace {WORKSPACE} --home {HOME} --mirror {MIRROR}"
+    log = f"{STATE}/boot.log"
+    supervisor = f"{_PYTHON} {SUPERVISOR}"
+    return _script(
+        f"{supervisor} relay there {STATE} 0 && exit 0",
+        f"if [ -e {_PREPARED} ]; then more='--prepared yes'; else more=; fi",
+        f"setsid -f {supervisor} {options} $more >>{log} 2>&1 </dev/null",
+        f"{supervisor} relay there {STATE} {_BOOT_S} && exit 0",
+        f'echo "The supervisor did not start: $(tail -c 1000 {log})" >&2; exit 4',
+    )
+
+
+def relay(*words: str) -> str:
+    """As the user: one call of the relay."""
+    return shlex.join([*_PYTHON.split(), SUPERVISOR, "relay", *words])
+
+
+def strip() -> Sequence[str]:
+    """What leaves of a workspace only what is not under version control, and nothing of ours at home."""
+    script = _script(
+        f"cd {WORKSPACE}",
+        "if [ -e .git ]; then git -c core.fsmonitor=false -c core.hooksPath=/dev/null ls-files -z | xargs -0 -r rm -f --; fi",
+        f"rm -rf .git {HOME}/.asynccode",
+    )
+    return ["/bin/bash", "-c", script]
+
+
+def _script(*lines: str) -> str:
+    return "\n".join(["set -e", *lines])

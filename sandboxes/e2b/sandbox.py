@@ -1,0 +1,204 @@
+"""One sandbox of E2B's: the supervisor's control protocol through the SDK's commands and files."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from e2b import AsyncSandbox, CommandExitException, SandboxInfo, SandboxState
+
+from sandboxes.base import Command, CommandName, Completed, FetchedPatch, Sandbox, TurnSpec
+from sandboxes.e2b import inside
+from sandboxes.e2b.account import Account, understood
+from sandboxes.e2b.journal import follow
+from sandboxes.errors import FileMissing, SandboxError, SandboxGone
+
+_ANSWER_S = 30.0
+_FILE_S = 300.0
+_CHECKPOINT_S = 120.0
+_START_S = 60.0
+_INLINE_MAX = 48 * 1024  # of a request in a command's arguments; the rest goes as a file
+_MIB = 1024 * 1024
+_CONTENT_MAX = 512 * _MIB  # an agent's file may be of any size; our memory is not
+
+
+class E2BSandbox(Sandbox):
+    """A sandbox as E2B described it when this was made: running or paused.
+
+    A paused one is woken up only by `resume`, and for what is read of it, after which it sleeps again."""
+
+    def __init__(self, account: Account, info: SandboxInfo, timeout_s: int) -> None:
+        self.account, self.timeout_s = account, timeout_s
+        self.ref = info.sandbox_id
+        self._info = info
+        self._is_paused = info.state == SandboxState.PAUSED
+        self._vm: AsyncSandbox | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """isolation, template, started_at, cpus and memory_mb: what E2B says of it."""
+        return {
+            "isolation": "E2B microVM",
+            "template": self._info.name or self._info.template_id,
+            "started_at": self._info.started_at.timestamp(),
+            "cpus": self._info.cpu_count,
+            "memory_mb": self._info.memory_mb,
+        }
+
+    async def put(self, path: str, data: bytes) -> None:
+        await self._ask("put", _FILE_S, data, path=path, mode=0o644)
+
+    async def get(self, path: str) -> bytes:
+        return (await self._ask("get", _FILE_S, path=path))[1]
+
+    async def run(self, argv: Sequence[str], *, timeout: float) -> Completed:  # noqa: ASYNC109 - it ends the command, not us
+        reply, output = await self._ask("run", timeout + _ANSWER_S, argv=list(argv), timeout=timeout, env={})
+        border = reply["stdout"]
+        return Completed(reply["code"], output[:border], output[border:], reply["is_timed_out"])
+
+    async def turn(self, spec: TurnSpec) -> bool:
+        reply, _ = await self._ask("turn", _ANSWER_S, spec=spec.as_json())
+        return bool(reply["is_new"])
+
+    async def tell(self, command: Command) -> None:
+        message = {"text": command.text} if command.name is CommandName.MESSAGE else {}
+        await self._ask(command.name.value, _CHECKPOINT_S, **message)
+
+    async def patch(self, turn: int, kind: str) -> FetchedPatch:
+        """Also of a paused sandbox, and after its resume: the checkpoint of the turn that `pause` ended."""
+        async with self._awake():
+            reply, content = await self._ask("patch", _FILE_S, turn=turn, kind=kind)
+        return FetchedPatch(content, reply["sha256"], reply["left_out"])
+
+    async def journal(self, offset: int) -> AsyncIterator[bytes]:
+        """Keeps the sandbox from its timeout for as long as it is read."""
+        async with self._awake():
+            async for chunk in follow(self._machine, offset, timeout_s=self.timeout_s):
+                yield chunk
+
+    async def alive(self) -> bool:
+        try:
+            with understood("say how a sandbox is"):
+                info = await AsyncSandbox.get_info(self.ref, **self.account.options)
+        except SandboxGone:
+            return False
+        return info.state == SandboxState.RUNNING
+
+    async def pause(self) -> None:
+        if self._is_paused:
+            return
+        with contextlib.suppress(SandboxError):  # it does not answer or cannot: what follows stops it all the same
+            await self._ask("shutdown", _CHECKPOINT_S)
+        await self._sleep()
+
+    async def _sleep(self) -> None:
+        with understood("pause a sandbox"):
+            await AsyncSandbox.pause(self.ref, **self.account.options)
+        self._vm, self._is_paused = None, True
+
+    async def resume(self) -> None:
+        """Wakes it up, and starts the supervisor if none runs."""
+        vm = await self._wake()
+        try:
+            with understood("start the supervisor"):
+                await vm.commands.run(inside.start(), user=inside.USER, timeout=_START_S, request_timeout=_START_S)
+        except SandboxError as error:
+            if isinstance(error.__cause__, CommandExitException):
+                raise SandboxError(f"The sandbox did not start: {_last_words(error.__cause__)}") from error
+            raise
+
+    async def keep(self) -> str:
+        done = await self.run(inside.strip(), timeout=_FILE_S)
+        if done.code:
+            raise SandboxError(f"The workspace could not be prepared: {done.stderr.decode(errors='replace')[-500:]}")
+        await self._ask("shutdown", _CHECKPOINT_S)
+        with understood("keep a prepared environment"):
+            made = await AsyncSandbox.create_snapshot(self.ref, request_timeout=_FILE_S, **self.account.options)
+        return made.snapshot_id
+
+    async def destroy(self) -> None:
+        self._vm = None
+        with contextlib.suppress(SandboxGone), understood("destroy a sandbox"):
+            await AsyncSandbox.kill(self.ref, **self.account.options)
+
+    # The machine
+
+    async def _machine(self) -> AsyncSandbox:
+        """The SDK's own, running; SandboxGone when it is paused or not there."""
+        if self._is_paused:
+            raise SandboxGone(f"The sandbox {self.ref} is paused.")
+        return self._vm or await self._wake()
+
+    async def _wake(self) -> AsyncSandbox:
+        """Running from now on, for `timeout_s` at least."""
+        with understood("wake a sandbox"):
+            self._vm = await AsyncSandbox.connect(self.ref, timeout=self.timeout_s, **self.account.options)
+        self._is_paused = False
+        return self._vm
+
+    @contextlib.asynccontextmanager
+    async def _awake(self) -> AsyncIterator[None]:
+        was_paused = self._is_paused
+        if was_paused:
+            await self._wake()
+        try:
+            yield
+        finally:
+            if was_paused:
+                await self._sleep()
+
+    # The supervisor
+
+    async def _ask(self, what: str, timeout_s: float, payload: bytes = b"", /, **message: Any) -> tuple[dict[str, Any], bytes]:
+        """One request of the control protocol: the reply and its bytes. SandboxGone when no supervisor answers in time."""
+        vm = await self._machine()
+        with understood(f"pass “{what}” on to the supervisor"):
+            words = await self._carry(vm, {"do": what, **message}, payload)
+            try:
+                done = await vm.commands.run(
+                    inside.relay("ask", inside.STATE, *words), user=inside.USER, timeout=timeout_s, request_timeout=_ANSWER_S
+                )
+            except CommandExitException as error:
+                raise SandboxGone(f"The sandbox did not answer “{what}”: {_last_words(error)}") from error
+            reply, content = await self._answer(vm, what, done.stdout or "")
+        if reply.get("ok") is True:
+            return reply, content
+        if reply.get("error") == "gone":
+            raise SandboxGone(f"The sandbox is not running: {reply.get('message')}")
+        refusal = FileMissing if reply.get("error") == "missing" else SandboxError
+        raise refusal(f"The sandbox refused “{what}”: {reply.get('message') or reply.get('error') or 'no reason given'}")
+
+    async def _carry(self, vm: AsyncSandbox, message: dict[str, Any], payload: bytes) -> list[str]:
+        """The relay's arguments; what is too long for them is put into files first."""
+        name = f"in-{secrets.token_hex(8)}"
+        raw, request = json.dumps({**message, "size": len(payload)} if payload else message).encode(), f"@{name}.json"
+        if payload:
+            await vm.files.write(f"{inside.STATE}/{name}.raw", payload, user=inside.USER, request_timeout=_FILE_S)
+        if len(raw) > _INLINE_MAX:
+            await vm.files.write(f"{inside.STATE}/{name}.json", raw, user=inside.USER, request_timeout=_FILE_S)
+        else:
+            request = base64.b64encode(raw).decode()
+        return [request, f"{name}.raw"] if payload else [request]
+
+    async def _answer(self, vm: AsyncSandbox, what: str, said: str) -> tuple[dict[str, Any], bytes]:
+        word, *parts = said.split() or [""]
+        if word != "reply" or len(parts) != 2:
+            raise SandboxGone(f"The sandbox's answer to “{what}” was cut.")
+        reply = json.loads(base64.b64decode(parts[0]))
+        size = reply.get("size", 0)
+        if size > _CONTENT_MAX:
+            raise SandboxError(f"The sandbox wants to give {size // _MIB} MiB at once; at most {_CONTENT_MAX // _MIB} MiB are taken.")
+        if not parts[1].startswith("@"):
+            return reply, b"" if parts[1] == "-" else base64.b64decode(parts[1])
+        content = await vm.files.read(f"{inside.STATE}/{parts[1][1:]}", format="bytes", user=inside.USER, request_timeout=_FILE_S)
+        if len(content) != size:
+            raise SandboxGone(f"The sandbox's answer to “{what}” was cut.")
+        return reply, bytes(content)
+
+
+def _last_words(error: CommandExitException) -> str:
+    return (error.stderr or error.stdout or str(error)).strip()[-500:]
