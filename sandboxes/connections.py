@@ -1,4 +1,4 @@
-"""An accepted connection of the gateway, and the sandbox that it comes from."""
+"""An accepted connection of the gateway: who is behind it, and its requests one after the other."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sandboxes.base import NetworkMode, NetworkPolicy
 from sandboxes.egress import Policy
-from sandboxes.http1 import ProxyError
+from sandboxes.http1 import MAX_HEAD, ProxyError, Request, render
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,78 @@ class Caller:
             self._trouble = str(error)
             raise ProxyError(503, "The network policy of this sandbox cannot be read. Start the run anew.") from None
         return self._policy
+
+
+async def converse(
+    client: Client,
+    handle: Callable[[Request], Awaitable[bool]],
+    *,
+    head_s: float,
+    linger_s: float,
+    patience: Callable[[Client], float],
+) -> None:
+    """A connection, from its first request to its end. `handle` does each, and says whether another may follow; a ProxyError of it
+    is answered. `head_s` (seconds) is for each head, `patience` how long nothing may have moved when the sweep cancels this."""
+    # Canceled by the sweep or at our end; or one of the two ends went away: then nobody is left to be told.
+    with contextlib.suppress(asyncio.CancelledError, OSError, EOFError):
+        async with closing(client.writer):
+            try:
+                while (request := await _next(client, head_s)) and await handle(request):
+                    client.begin()
+            except ProxyError as error:
+                if client.has_answer:  # too late to say so: the client sees the answer cut
+                    raise ConnectionResetError from error
+                client.answer(answer(error.status, str(error)))
+            except asyncio.CancelledError:
+                if client.is_idle and not client.has_answer:
+                    client.answer(answer(504, f"Nothing came back for {patience(client):g} s."))
+                raise
+            # What is still on its way here is read for a moment: closed with unread input, the client could lose the answer.
+            if client.writer.can_write_eof():
+                client.writer.write_eof()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(linger_s):
+                    while await client.reader.read(MAX_HEAD):
+                        pass
+
+
+async def _next(client: Client, head_s: float) -> Request | None:
+    """The next request, its body unread; None when there is none."""
+    try:
+        async with asyncio.timeout(head_s):
+            head = await client.reader.readuntil(b"\r\n\r\n")
+    except TimeoutError:
+        if client.requests > 1:
+            return None  # kept alive long enough
+        raise ProxyError(408, f"The request's head took longer than {head_s:g} s.") from None
+    except asyncio.LimitOverrunError:
+        raise ProxyError(431, f"The request's head is longer than {MAX_HEAD // 1024} KiB.") from None
+    except asyncio.IncompleteReadError as error:
+        if error.partial:
+            raise ProxyError(400, "The request ended within its head.") from None
+        return None
+    return Request.parse(head)
+
+
+def answer(status: int, sentence: str) -> bytes:
+    """Our own answer. The sentence is its reason phrase too: for a refused tunnel most programs show nothing else."""
+    body = f"asynccode: {sentence}\n".encode()
+    phrase = sentence.replace("→", ">").encode("ascii", "replace")
+    headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
+    return render(b"HTTP/1.1 %d %s" % (status, phrase), headers) + body
+
+
+@contextlib.asynccontextmanager
+async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Close at the end with all that was written sent; at once if anything goes wrong or this is canceled."""
+    try:
+        yield
+        writer.close()
+        with contextlib.suppress(OSError):  # the other end was quicker
+            await writer.wait_closed()
+    except BaseException:
+        writer.transport.abort()
+        raise
 
 
 @contextlib.asynccontextmanager

@@ -18,10 +18,10 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
-from sandboxes.connections import Caller, Client
+from sandboxes.connections import Caller, Client, answer
 from sandboxes.egress import Attempt, PrivateHosts, Record
 from sandboxes.http1 import MAX_HEAD
-from sandboxes.proxy import Bounds, Connect, Proxy, Resolve, answer
+from sandboxes.proxy import Bounds, Connect, Proxy, Resolve
 from sandboxes.service import Service
 
 __all__ = ["Attempt", "Bounds", "Gateway"]

@@ -12,13 +12,13 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from sandboxes import service
-from sandboxes.connections import Caller, Client, canceling
+from sandboxes.connections import Caller, Client, canceling, closing, converse
 from sandboxes.egress import (
     Attempt,
     HostError,
@@ -109,49 +109,18 @@ class Proxy:
     async def serve(self, caller: Caller, client: Client) -> None:
         """One connection, from its first request to its end. Never raises."""
         try:
-            # Canceled by the sweep or at our end; or one of the two ends went away: then nobody is left to be told.
-            with contextlib.suppress(asyncio.CancelledError, OSError, EOFError):
-                async with _closing(client.writer):
-                    await self._serve_requests(caller, client)
+            await converse(
+                client,
+                partial(self._request, caller, client),
+                head_s=self._bounds.head_s,
+                linger_s=self._bounds.linger_s,
+                patience=self.patience,
+            )
         except Exception:
             logger.exception("A connection of sandbox %s failed", caller.key)
 
-    async def _serve_requests(self, caller: Caller, client: Client) -> None:
-        try:
-            while await self._request(caller, client):
-                client.begin()
-        except ProxyError as error:
-            if client.has_answer:  # too late to say so: the client sees the answer cut
-                raise ConnectionResetError from error
-            client.answer(answer(error.status, str(error)))
-        except asyncio.CancelledError:
-            if client.is_idle and not client.has_answer:
-                client.answer(answer(504, f"Nothing came back for {self.patience(client):g} s."))
-            raise
-        # What is still on its way here is read for a moment: closed with unread input, the client could lose the answer.
-        if client.writer.can_write_eof():
-            client.writer.write_eof()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._bounds.linger_s):
-                while await client.reader.read(MAX_HEAD):
-                    pass
-
-    async def _request(self, caller: Caller, client: Client) -> bool:
-        """Read a request, have it done; whether another may follow on the same connection."""
-        try:
-            async with asyncio.timeout(self._bounds.head_s):
-                head = await client.reader.readuntil(b"\r\n\r\n")
-        except TimeoutError:
-            if client.requests > 1:
-                return False  # kept alive long enough
-            raise ProxyError(408, f"The request's head took longer than {self._bounds.head_s:g} s.") from None
-        except asyncio.LimitOverrunError:
-            raise ProxyError(431, f"The request's head is longer than {MAX_HEAD // 1024} KiB.") from None
-        except asyncio.IncompleteReadError as error:
-            if error.partial:
-                raise ProxyError(400, "The request ended within its head.") from None
-            return False
-        request = Request.parse(head)
+    async def _request(self, caller: Caller, client: Client, request: Request) -> bool:
+        """Have a request done; whether another may follow on the same connection."""
         if request.target.startswith(b"/"):
             return await self._ask_us(caller, client, request)
         if request.method == "CONNECT":
@@ -177,7 +146,7 @@ class Proxy:
         try:
             policy.check(target, usual_port, self._private)
             reader, writer = await self._dial(target, await self._addresses(caller, target))
-            async with _closing(writer):
+            async with closing(writer):
                 return await relay(reader, writer)
         except PolicyError as error:
             is_allowed, reason = False, str(error)
@@ -324,31 +293,10 @@ def _target(text: bytes, default_port: int | None) -> Target:
         raise ProxyError(400, str(error)) from None
 
 
-def answer(status: int, sentence: str) -> bytes:
-    """Our own answer. The sentence is its reason phrase too: for a refused tunnel most programs show nothing else."""
-    body = f"asynccode: {sentence}\n".encode()
-    phrase = sentence.replace("→", ">").encode("ascii", "replace")
-    headers = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
-    return render(b"HTTP/1.1 %d %s" % (status, phrase), headers) + body
-
-
 async def _pump(source: asyncio.StreamReader, to: asyncio.StreamWriter, count: Count) -> None:
     """One direction of a tunnel, up to and including its end."""
     await copy(source, to, count)
     to.write_eof()
-
-
-@contextlib.asynccontextmanager
-async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
-    """Close at the end with all that was written sent; at once if anything goes wrong or this is canceled."""
-    try:
-        yield
-        writer.close()
-        with contextlib.suppress(OSError):  # the other end was quicker
-            await writer.wait_closed()
-    except BaseException:
-        writer.transport.abort()
-        raise
 
 
 async def open_connection(address: str, port: int) -> Streams:
