@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import BranchMissing, InvalidInput, RepoUnavailable
+from tasks.git import shipments
 from tasks.git.commands import GitFailed, git
 from tasks.git.remotes import Remote
 from tasks.git.sources import Resolver, Source, valid_branch
@@ -147,6 +148,7 @@ def remove(path: Path, *, timeout: float = _QUICK_S) -> None:
         for folder in (path, _beside(path, "new"), _beside(path, "old")):
             if folder.exists():
                 shutil.rmtree(folder)
+        shipments.forget(path)
 
 
 # --- making and updating, with the lock held --------------------------------------------------------------------
