@@ -7,7 +7,8 @@ class CreationBucket(models.Model):
     """How many sandboxes of a backend may be made just now: one row a backend, taken in the scheduler's transaction.
 
     `tokens` were there at `filled_at`, and grow from then on at the backend's rate. Until `closed_until` there are none,
-    because of `reason`, a sentence.
+    because of `reason`, a sentence; `refusals` counts how often that happened since one was last made. When runs wait for
+    one, the next dispatch is due at `wake_at`.
     """
 
     backend = models.CharField(max_length=20, primary_key=True)
@@ -15,6 +16,8 @@ class CreationBucket(models.Model):
     filled_at = models.DateTimeField()
     closed_until = models.DateTimeField(null=True, blank=True)
     reason = models.TextField(blank=True)
+    refusals = models.PositiveSmallIntegerField(default=0)
+    wake_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return f"creations on {self.backend}"

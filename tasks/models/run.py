@@ -139,6 +139,7 @@ class EndReason(models.TextChoices):
 
     FOLLOW_UP = "follow_up", "Stopped for a follow-up"
     BUDGET = "budget", "Budget used up"
+    LIFETIME = "lifetime", "Sandbox at its end"
 
 
 class TurnKind(models.TextChoices):
