@@ -12,6 +12,8 @@ reads it at its start to know the last record number, which turns have begun, an
 
     --limits JSON      {"memory_mb", "processes", "open_files", "disk_mb", "file_mb", "watch_memory": bool}, none required
     --gateway PATH     the gateway's socket: a bridge on 127.0.0.1:3128 leads there, and steps are told of it
+    --prepared yes     the workspace holds what a setup script left and no checkout: the checkout is made around that
+    --disk-roots A:B   what counts against disk_mb, where that is not the workspace and home themselves
     --scratch DIR      a private folder of the supervisor's (made, 0700); default /tmp/.asynccode
 
 Journal: one JSON object a line, appended with a single write, UTF-8, never longer than 1 MiB + 4 KiB:

@@ -34,7 +34,8 @@ _STOPPED = "The sandbox stopped before the turn was over."
 
 
 class Options:
-    """The command line. Without --journal-fd and --control-fd there is --state; the last four are for tests."""
+    """The command line, in pairs of a name and a value. Without --journal-fd and --control-fd there is --state; the last
+    four are for tests."""
 
     def __init__(self, argv: list[str]) -> None:
         words = iter(argv)
@@ -44,8 +45,11 @@ class Options:
         self.state = given.pop("--state", None)
         self.limits = given.pop("--limits", "{}")
         self.gateway = given.pop("--gateway", None)
+        self.is_prepared = given.pop("--prepared", "no") == "yes"
+        disk_roots = given.pop("--disk-roots", "")
         self.workspace = given.pop("--workspace", "/workspace")
         self.home = given.pop("--home", "/home/agent")
+        self.disk_roots = disk_roots.split(":") if disk_roots else [self.workspace, self.home]
         self.mirror = given.pop("--mirror", "/run/mirror.git")
         self.scratch = given.pop("--scratch", "/tmp/.asynccode")  # noqa: S108
         self.bridge_port = int(given.pop("--bridge-port", 3128))
@@ -87,7 +91,7 @@ class Supervisor:
         self.patches = Patches(
             self.loop, workspace=options.workspace, mirror=options.mirror, home=options.home, scratch=options.scratch
         )  # fmt: skip
-        self.watchdog = Watchdog(self.loop, limits, [options.workspace, options.home], options.disk_s)
+        self.watchdog = Watchdog(self.loop, limits, options.disk_roots, options.disk_s)
         self.turn: Optional[turns.Turn] = None
         self.turns = list(journal.begun)
         self.has_workspace = journal.checkout == "done"
@@ -157,8 +161,10 @@ class Supervisor:
             self.transfers.open()
 
     def needs_checkout(self) -> bool:
-        """Whether the workspace is missing: never made, or its making was cut short. One that is not ours is taken as it is."""
-        if not self.has_workspace and self.journal.checkout is None and _has_files(self.options.workspace):
+        """Whether the workspace is missing: never made, or its making was cut short. One that is not ours is taken as it is,
+        but for what a prepared environment left there, which never is a checkout."""
+        is_new = self.journal.checkout is None and not self.options.is_prepared
+        if not self.has_workspace and is_new and _has_files(self.options.workspace):
             self.has_workspace = True
         return not self.has_workspace
 
@@ -167,11 +173,11 @@ class Supervisor:
         from .checkout import checkout
 
         self.journal.checkout = "torn"  # until the journal says otherwise
-        workspace, mirror = self.options.workspace, self.options.mirror
+        workspace, mirror, is_prepared = self.options.workspace, self.options.mirror, self.options.is_prepared
 
         def main() -> None:
             os.makedirs(workspace, exist_ok=True)
-            checkout(workspace, mirror, dict(spec), _say)
+            checkout(workspace, mirror, dict(spec), _say, is_prepared=is_prepared)
 
         return main
 
