@@ -13,7 +13,21 @@ from sandboxes.egress import HostError, parse_entry
 from tasks import dotenv
 from tasks.errors import Conflict, InvalidInput, NotAllowed, RepoUnavailable
 from tasks.git import mirrors
-from tasks.models import FINAL, NetworkPreset, Operation, Phase, Repo, RepoMcpServer, Run, Sandbox, SandboxStatus, Task, User, Variable
+from tasks.models import (
+    FINAL,
+    NetworkPreset,
+    Operation,
+    Phase,
+    PreparedEnvironment,
+    Repo,
+    RepoMcpServer,
+    Run,
+    Sandbox,
+    SandboxStatus,
+    Task,
+    User,
+    Variable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -166,14 +180,14 @@ def remove_repo(*, repo: Repo, by: User) -> None:
     _check_owner(repo, by)
     with transaction.atomic():
         Repo.objects.hold(repo.pk)
-        if active := Run.objects.filter(task__repo=repo).exclude(status__in=FINAL).count():
+        if active := Run.objects.filter(task__repo=repo, prepares=None).exclude(status__in=FINAL).count():
             verb = "1 run is" if active == 1 else f"{active} runs are"
             raise Conflict(f"{verb} at work on this repository. Stop them, or wait for their end, before you remove it.")
         Operation.objects.filter(subject=f"repo:{repo.pk}").delete()
         Variable.objects.filter(repo=repo).delete()
         RepoMcpServer.objects.filter(repo=repo).delete()
         Task.objects.filter(repo=repo, is_trial=True).delete()  # sandboxes that no row wants are reaped
-        if Task.objects.filter(repo=repo).exists():
+        if Task.objects.filter(repo=repo).exists() or PreparedEnvironment.objects.filter(repo=repo).exclude(ref="").exists():
             Repo.objects.filter(pk=repo.pk).update(removed_at=Now(), mirrored_at=None)
             # They borrow their objects from the mirror. A follow-up after the repository is back starts in a new one.
             Sandbox.objects.filter(run__task__repo=repo).exclude(status=SandboxStatus.DESTROYED).update(status=SandboxStatus.LOST)

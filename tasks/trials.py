@@ -1,7 +1,6 @@
 """The verbs of trials: a repository's environment tried in a real run, in a real sandbox, in the way of every run.
 
-A trial is a task of the shell agent whose script is the check command. It is archived from its birth: so it takes no
-follow-ups, and its sandbox is destroyed as soon as it is over.
+A trial is an unlisted run (running/unlisted.py) whose script is the check command.
 """
 
 from __future__ import annotations
@@ -9,14 +8,11 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 
 from tasks.errors import NotAllowed
-from tasks.git import workspaces
-from tasks.models import FINAL, Repo, Run, Sandbox, SandboxStatus, Task, Turn, User
-from tasks.running import nudge, operations
+from tasks.models import FINAL, Repo, Run, Sandbox, SandboxStatus, Task, User
+from tasks.running import operations, unlisted
 
-AGENT = "shell"
 KEPT = 3  # trials of a repository
 NO_CHECK = 'echo "There is no check command."'
 
@@ -36,23 +32,17 @@ def start_trial(*, repo: Repo, by: User) -> Run:
         locked = Repo.objects.hold(repo.pk)
         if running := _unfinished(repo):  # begun at the same time
             return running
-        task = Task.objects.create(
-            owner=by,
+        run = unlisted.create(
             repo=repo,
-            title=f"Setup of {locked.name}"[:200],
-            prompt=locked.check_command or NO_CHECK,
-            base_branch=repo.default_branch if commit else "",
-            base_commit=commit,
-            is_trial=True,
-            archived_at=Now(),
+            by=by,
+            title=f"Setup of {locked.name}",
+            script=locked.check_command or NO_CHECK,
+            commit=commit,
+            branch=repo.default_branch if commit else "",
+            backend=settings.SANDBOX_BACKEND,
         )
-        branch = workspaces.checkout_branch_name(task.pk, "setup", AGENT, 1)
-        run = Run.objects.create(task=task, agent=AGENT, backend=settings.SANDBOX_BACKEND, branch=branch)
-        Turn.objects.create(run=run, number=1, prompt=task.prompt, author=by)
         if not commit:
             operations.begin("mirror", f"repo:{repo.pk}")
-        nudge.dispatch()
-        nudge.tell([nudge.user_group(by.pk)])
     forget_old(repo)
     return run
 
@@ -64,14 +54,14 @@ def newest_trial(repo: Repo) -> Run | None:
 
 def forget_old(repo: Repo) -> None:
     """Delete all but the newest trials, with their events, once they are over and their sandboxes are gone."""
-    old = list(Task.objects.filter(repo=repo, is_trial=True).order_by("-pk").values_list("pk", flat=True)[KEPT:])
+    old = list(_runs(repo).order_by("-pk").values_list("task", flat=True)[KEPT:])
     alive = _runs(repo).exclude(status__in=FINAL).values("task")
     held = Sandbox.objects.filter(run__task__in=old).exclude(status=SandboxStatus.DESTROYED).values("run__task")
     Task.objects.filter(pk__in=old).exclude(pk__in=alive).exclude(pk__in=held).delete()
 
 
 def _runs(repo: Repo) -> QuerySet[Run]:
-    return Run.objects.filter(task__repo=repo, task__is_trial=True).select_related("task__repo")
+    return Run.objects.filter(task__repo=repo, task__is_trial=True, prepares=None).select_related("task__repo")
 
 
 def _unfinished(repo: Repo) -> Run | None:

@@ -22,6 +22,8 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='preparedenvironment',
             name='run',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='prepares', to='tasks.run'),
+            field=models.OneToOneField(
+                blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='prepares', to='tasks.run'
+            ),
         ),
     ]

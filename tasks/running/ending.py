@@ -13,7 +13,7 @@ from agents.registry import ADAPTERS
 from sandboxes.base import FetchedPatch
 from sandboxes.errors import FileMissing, SandboxGone
 from tasks.models import EventKind, Mode, PatchKind, Run, RunStatus, Sandbox, SandboxStatus, Turn
-from tasks.running import backends, events, lifecycle, nudge, patches, sleeping, usage, verdicts
+from tasks.running import backends, events, lifecycle, nudge, patches, prepared, sleeping, usage, verdicts
 from tasks.running.redact import redactor
 
 MOST_GENERATIONS = 6
@@ -75,6 +75,8 @@ def finish_turn(run_id: int, generation: int) -> None:
             end |= {"not_before": verdicts.try_again(turn)}
         usage.settle(turn)
         lifecycle.finish(run_id, source=[RunStatus.RUNNING], fence=fence, **end)
+    if turn.run.task.is_trial:
+        prepared.after(turn.run)
     sleeping.put_to_sleep(run_id, generation)
 
 

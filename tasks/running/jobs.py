@@ -9,6 +9,8 @@ from tasks.models import Repo
 from tasks.running import operations
 from tasks.running.attachments import forget_drafts
 from tasks.running.ending import collect_checkpoint, finish_turn, give_up, sandbox_lost
+from tasks.running.prepared import discard as discard_prepared
+from tasks.running.prepared import settle as settle_prepared
 from tasks.running.reaping import destroy_sandbox, reap
 from tasks.running.reconcile import reconcile
 from tasks.running.scheduler import dispatch
@@ -21,6 +23,7 @@ __all__ = [
     "deliver_message",
     "deliver_stop",
     "destroy_sandbox",
+    "discard_prepared",
     "dispatch",
     "finish_turn",
     "forget_drafts",
@@ -33,6 +36,7 @@ __all__ = [
     "reconcile_all",
     "run_operation",
     "sandbox_lost",
+    "settle_prepared",
     "start_turn",
 ]
 

@@ -8,8 +8,8 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from tasks.models import ACTIVE, FINAL, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Task
-from tasks.running import lifecycle, nudge, operations, scheduler
+from tasks.models import ACTIVE, FINAL, PreparedStatus, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Task
+from tasks.running import lifecycle, nudge, operations, prepared, scheduler
 
 MOST_START_TRIES = 3
 
@@ -28,6 +28,7 @@ def reconcile() -> None:
         operations.begin("mirror", f"repo:{repo.pk}")
     sleep_again()
     destroy_unneeded()
+    prepared.tidy()
     scheduler.dispatch()
 
 
@@ -72,7 +73,10 @@ def sleep_again() -> None:
     """Sandboxes that are still awake though their run is over: the job died before it had put them to sleep."""
     late = Now() - timedelta(seconds=5)
     for run_id, generation, host in Sandbox.objects.filter(
-        status=SandboxStatus.LIVE, run__status__in=lifecycle.OVER, run__finished_at__lt=late
+        ~Q(run__prepares__status=PreparedStatus.BUILDING),
+        status=SandboxStatus.LIVE,
+        run__status__in=lifecycle.OVER,
+        run__finished_at__lt=late,
     ).values_list("run", "generation", "host"):
         nudge.enqueue_now(f"host-{host}" if host else settings.QUEUE_RUNS, "put_to_sleep", run_id, generation)
 
@@ -83,6 +87,7 @@ def destroy_unneeded() -> None:
     unneeded = (
         Sandbox.objects.exclude(status=SandboxStatus.DESTROYED)
         .exclude(run__status__in=ACTIVE)
+        .exclude(run__prepares__status=PreparedStatus.BUILDING)  # what lies in it is to be kept first
         .filter(Q(status=SandboxStatus.LOST) | Q(run__task__archived_at__isnull=False) | Q(run__finished_at__lt=Now() - kept))
         .filter(Q(status=SandboxStatus.LOST) | Q(run__status__in=FINAL))
     )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -12,22 +15,27 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, Q
 from django.db.models.functions import Now
 
-from tasks.models import ACTIVE, Run, RunStatus, Sandbox, SandboxStatus, Stage, User
-from tasks.running import installs, lifecycle, nudge
+from tasks.models import ACTIVE, PreparedEnvironment, Run, RunStatus, Sandbox, SandboxStatus, Stage, User
+from tasks.running import capacity, installs, lifecycle, nudge
 
 _DISPATCHING = 0x61636F64  # advisory lock: one dispatch at a time over all workers
 _HOLDING = 0x61636F68  # with a host's number: held while that host stops its sandboxes
 
-# Fair between users: everybody's next run competes by how many the owner has active already, then by age.
+# Fair between users: everybody's next run competes by how many the owner has active already, then by age. `needs` is what a
+# run needs of a backend that is not ours: a new sandbox ("create"), or its own awake ("wake"). Those who wait for that hold up
+# nobody who does not, so they are ranked among themselves.
 _QUEUE = """
 WITH active AS (
     SELECT t.owner_id, count(*) AS runs FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id
     WHERE r.status IN ('starting', 'running') GROUP BY t.owner_id
 ), queue AS (
-    SELECT r.id, r.task_id, r.agent, w.is_ready, r.queued_at, r.generation, r.not_before,
-        coalesce(a.runs, 0) + row_number() OVER (PARTITION BY t.owner_id, w.is_ready ORDER BY r.queued_at, r.id) AS share
-    FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id LEFT JOIN active a ON a.owner_id = t.owner_id,
-        LATERAL (SELECT t.base_commit <> '' AND coalesce(r.not_before <= clock_timestamp(), true) AS is_ready) w
+    SELECT r.id, t.owner_id, r.agent, w.is_ready, r.queued_at, r.generation, r.not_before, n.needs, coalesce(a.runs, 0) AS active,
+        row_number() OVER (PARTITION BY t.owner_id, w.is_ready, n.needs ORDER BY r.queued_at, r.id) AS rank
+    FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id LEFT JOIN active a ON a.owner_id = t.owner_id
+        LEFT JOIN tasks_sandbox s ON s.run_id = r.id AND s.generation = r.generation AND s.ref <> '' AND s.status IN ('live', 'paused'),
+        LATERAL (SELECT t.base_commit <> '' AND coalesce(r.not_before <= clock_timestamp(), true) AS is_ready) w,
+        LATERAL (SELECT CASE WHEN r.backend = 'local' OR s.status = 'live' THEN ''
+            WHEN s.status = 'paused' THEN 'wake' ELSE 'create' END AS needs) n
     WHERE r.status = 'queued'
 )
 """
@@ -55,25 +63,35 @@ def hold(host: str) -> None:
         cursor.execute("SELECT pg_advisory_lock(%s, %s)", [_HOLDING, _host_number(host)])
 
 
+@dataclass(frozen=True)
+class _Head:
+    """A queued run that could start: one of the first of its owner with the same needs."""
+
+    queued_at: datetime
+    run_id: int
+    owner_id: int
+    generation: int
+    active: int  # of its owner
+    needs: str
+
+
 def dispatch() -> int:
     """Move as many queued runs to STARTING as the caps allow, and ask workers to start them. Gives their number."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_DISPATCHING])
         if is_held(settings.HOST_NAME):
             return 0
+        places = settings.MAX_ACTIVE_RUNS - Run.objects.filter(status__in=ACTIVE).count()
         cursor.execute(
-            _QUEUE + "SELECT id, generation FROM queue WHERE is_ready AND share <= %s ORDER BY share, queued_at, id"
-            " LIMIT greatest(0, %s - coalesce((SELECT sum(runs) FROM active), 0)::int)",
-            [settings.MAX_ACTIVE_RUNS_PER_USER, settings.MAX_ACTIVE_RUNS],
+            _QUEUE + "SELECT queued_at, id, owner_id, generation, active, needs FROM queue"
+            " WHERE is_ready AND rank <= %s AND active + rank <= %s ORDER BY queued_at, id",
+            [places, settings.MAX_ACTIVE_RUNS_PER_USER],
         )
-        chosen = cursor.fetchall()
-        hosts = {
-            (sandbox.run_id, sandbox.generation): sandbox.host
-            for sandbox in Sandbox.objects.filter(run__in=[c[0] for c in chosen], status__in=[SandboxStatus.LIVE, SandboxStatus.PAUSED])
-        }
-        for run_id, generation in chosen:
+        chosen = _choose([_Head(*row) for row in cursor.fetchall()], places)
+        hosts = _hosts([head.run_id for head in chosen])
+        for head in chosen:
             moved = lifecycle.move(
-                run_id,
+                head.run_id,
                 source=[RunStatus.QUEUED],
                 to=RunStatus.STARTING,
                 stage=Stage.PROVISION,
@@ -83,9 +101,42 @@ def dispatch() -> int:
                 lease_until=Now() + timedelta(seconds=settings.START_LEASE_S),
             )
             if moved:
-                host = hosts.get((run_id, generation))
-                nudge.enqueue(f"host-{host}" if host else settings.QUEUE_RUNS, "start_turn", run_id, generation)
+                host = hosts.get((head.run_id, head.generation)) or hosts.get((head.run_id, None))
+                nudge.enqueue(f"host-{host}" if host else settings.QUEUE_RUNS, "start_turn", head.run_id, head.generation)
     return len(chosen)
+
+
+def _hosts(run_ids: Sequence[int]) -> dict[tuple[int, int | None], str]:
+    """(run, generation) → the host that holds its sandbox; (run, None) → the one on which what it prepares is to lie."""
+    held = Sandbox.objects.filter(run__in=run_ids, status__in=[SandboxStatus.LIVE, SandboxStatus.PAUSED])
+    hosts: dict[tuple[int, int | None], str] = {(sandbox.run_id, sandbox.generation): sandbox.host for sandbox in held}
+    building = PreparedEnvironment.objects.filter(run__in=run_ids)
+    return hosts | {(run_id, None): host for run_id, host in building.values_list("run", "host")}
+
+
+def _choose(heads: Sequence[_Head], places: int) -> list[_Head]:
+    """Who of `heads`, the oldest first, gets one of `places`: always the next of whose owner has the fewest, who has what it needs."""
+    waiting: dict[int, deque[_Head]] = {}
+    for head in heads:
+        waiting.setdefault(head.owner_id, deque()).append(head)
+    room = capacity.Room() if any(head.needs for head in heads) else None
+    turns = [(own[0].active, own[0].queued_at, own[0].run_id, owner) for owner, own in waiting.items()]
+    heapify(turns)
+    chosen: list[_Head] = []
+    while turns and len(chosen) < places:
+        active, _, _, owner = heappop(turns)
+        if active >= settings.MAX_ACTIVE_RUNS_PER_USER:
+            continue
+        head = waiting[owner].popleft()
+        if not head.needs or (room is not None and room.take(creates=head.needs == "create")):
+            chosen.append(head)
+            active += 1
+        if waiting[owner]:
+            following = waiting[owner][0]
+            heappush(turns, (active, following.queued_at, following.run_id, owner))
+    if room is not None:
+        room.leave()
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -100,23 +151,32 @@ def places(run_ids: list[int]) -> dict[int, Place]:
     """The places of those of `run_ids` that are queued."""
     with connection.cursor() as cursor:
         cursor.execute(
-            _QUEUE + ", placed AS (SELECT *, row_number() OVER (ORDER BY is_ready DESC, share, queued_at, id) AS position FROM queue)"
-            " SELECT id, position, is_ready, share <= %s, ceil(extract(epoch FROM not_before - clock_timestamp()))::int, agent"
+            _QUEUE + ", placed AS (SELECT *, active + rank AS share,"
+            " row_number() OVER (ORDER BY is_ready DESC, active + rank, queued_at, id) AS position,"
+            " row_number() OVER (PARTITION BY is_ready, needs ORDER BY active + rank, queued_at, id) AS among FROM queue)"
+            " SELECT id, position, is_ready, share <= %s, needs, among, agent,"
+            " ceil(extract(epoch FROM not_before - clock_timestamp()))::int, (SELECT sum(runs) FROM active) >= %s"
             " FROM placed WHERE id = ANY(%s)",
-            [settings.MAX_ACTIVE_RUNS_PER_USER, run_ids],
+            [settings.MAX_ACTIVE_RUNS_PER_USER, settings.MAX_ACTIVE_RUNS, run_ids],
         )
         rows = cursor.fetchall()
     found = {}
-    installing = installs.reasons({row[-1] for row in rows if (row[-2] or 0) > 0})
-    for run_id, position, is_ready, is_within_share, seconds, agent in rows:
+    installing = installs.reasons({agent for *_, agent, seconds, _ in rows if (seconds or 0) > 0})
+    shortage = capacity.Shortage.of() if any(needs for _, _, _, _, needs, *_ in rows) else None
+    for run_id, position, is_ready, is_within_share, needs, among, agent, seconds, is_full in rows:
+        short = shortage.of_need(needs) if shortage is not None else ""
         if seconds is not None and seconds > 0 and agent in installing:
             reason = installing[agent]
         elif seconds is not None and seconds > 0:
             reason = f"Tries again in {seconds} s."
         elif not is_ready:
             reason = "Waits for the repository's first mirror."
+        elif short:
+            reason = short
         elif not is_within_share:
             reason = f"You have {settings.MAX_ACTIVE_RUNS_PER_USER} runs active, as many as one person may."
+        elif needs == "create" and not is_full:
+            reason = capacity.pace(among - 1)
         else:
             reason = f"Waits for a free place; {settings.MAX_ACTIVE_RUNS} runs may be active at once."
         found[run_id] = Place(position, reason)

@@ -45,7 +45,7 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
     here = {"ASYNCCODE_ATTACHMENTS": attachments.FOLDER} if any(given.values()) else {}
     plain = {v.name: v.value for v in repo.variables.all() if not v.is_secret and v.phase == Phase.AGENT}
     steps = []
-    if repo.setup_script and not sandbox.parse_state.get("is_set_up"):
+    if repo.setup_script and sandbox.prepared_id is None and not sandbox.parse_state.get("is_set_up"):
         steps.append(
             Step(
                 name="setup",

@@ -15,11 +15,25 @@ from django.db.models.functions import Now
 
 from agents.registry import UnknownAgentError
 from sandboxes.base import Sandbox as Box
-from sandboxes.base import TurnSpec
-from sandboxes.errors import SandboxError, SandboxGone
+from sandboxes.base import SandboxSpec, TurnSpec
+from sandboxes.errors import PreparedGone, SandboxError, SandboxGone
 from tasks.errors import AppError
-from tasks.models import ACTIVE, Patch, Run, RunStatus, Sandbox, SandboxStatus, Turn
-from tasks.running import attachments, backends, ending, installs, lifecycle, nudge, operations, patches, scheduler, sleeping, specs
+from tasks.models import ACTIVE, EventKind, Patch, Run, RunStatus, Sandbox, SandboxStatus, Turn
+from tasks.running import (
+    attachments,
+    backends,
+    ending,
+    events,
+    installs,
+    lifecycle,
+    nudge,
+    operations,
+    patches,
+    prepared,
+    scheduler,
+    sleeping,
+    specs,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +69,18 @@ def start_turn(run_id: int, generation: int) -> None:
     try:
         spec = specs.build(run, turn, row, restores_patch=restored is not None)
         operations.ensure_mirror(run.task.repo)
+        if is_fresh and prepared.choose(run, row):
+            spec = specs.build(run, turn, row, restores_patch=restored is not None)
         with sleeping.alone(run_id) if row.ref else nullcontext():
             row.refresh_from_db(fields=["status"])
             if row.ref and row.status in (SandboxStatus.LOST, SandboxStatus.DESTROYED):
                 raise SandboxGone(f"{row.ref} is being destroyed.")
-            box = async_to_sync(_provision)(run, turn, row, restored)
+            try:
+                box = async_to_sync(_provision)(run, turn, row, restored, prepared.spec(run, row))
+            except PreparedGone:
+                prepared.gone(run, row)
+                spec = specs.build(run, turn, row, restores_patch=restored is not None)
+                box = async_to_sync(_provision)(run, turn, row, restored, prepared.spec(run, row))
     except (SandboxError, AppError, UnknownAgentError) as error:
         if row.ref and isinstance(error, SandboxGone) and generation < ending.MOST_GENERATIONS:
             _start_elsewhere(run, row, held(generation, owner))
@@ -79,6 +100,8 @@ def start_turn(run_id: int, generation: int) -> None:
         if is_mine:
             Sandbox.objects.filter(pk=row.pk).update(ref=box.ref, status=SandboxStatus.LIVE, record=box.record, destroyed_at=None)
             Turn.objects.filter(pk=turn.pk).update(generation=generation)
+            if is_fresh and row.prepared is not None:
+                events.append(run_id, EventKind.STATUS, prepared.told(row), turn_id=turn.pk)
     if not is_mine:
         # Canceled, or taken over while this job was away. A takeover made a new generation, so a fresh sandbox is ours alone.
         if is_fresh:
@@ -99,7 +122,7 @@ def _start_elsewhere(run: Run, row: Sandbox, fence: Q) -> None:
         nudge.dispatch()
 
 
-async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None) -> Box:
+async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None, made_of: SandboxSpec) -> Box:
     """The sandbox of this generation, awake, with what must lie in it before the turn begins; again and again is fine."""
     backend = backends.backend(row.backend)
     given = await sync_to_async(attachments.paths)(turn)
@@ -110,7 +133,7 @@ async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None)
         await box.resume()
         await attachments.put(box, given[turn.number])
     else:
-        box = await backend.create(backends.key(run.pk, row.generation), backends.spec(run))
+        box = await backend.create(backends.key(run.pk, row.generation), made_of)
         if restored is not None:
             await box.put(specs.RESTORED_PATCH, bytes(restored.content))
         for files in given.values():

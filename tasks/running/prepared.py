@@ -1,0 +1,273 @@
+"""Prepared environments: what a setup script left behind, built once in a sandbox of its own and given to those that follow.
+
+The building is an unlisted run, so all that holds for runs holds for it: caps, clocks, events, starts that are made again.
+No agent of a user was ever in its sandbox. Reconcile (`tidy`) does whatever was left undone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet, Window
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Coalesce, Now, RowNumber
+
+from sandboxes.base import SandboxSpec
+from sandboxes.errors import SandboxError
+from tasks.errors import AppError
+from tasks.git.dependencies import fingerprint
+from tasks.models import (
+    FINAL,
+    Event,
+    EventKind,
+    PreparedEnvironment,
+    PreparedStatus,
+    Repo,
+    Run,
+    RunStatus,
+    Sandbox,
+    SandboxStatus,
+    Task,
+    User,
+)
+from tasks.running import backends, lifecycle, nudge, reaping, sleeping, unlisted
+
+logger = logging.getLogger(__name__)
+
+KEPT = 3  # environments of a repository in one place
+AGAIN = timedelta(days=1)  # after which one that failed is tried again by itself
+MOST_LOG = 16_000  # characters of its end
+_MOST_EVENTS = 200
+SCRIPT = 'echo "The setup script is done; what it left is kept."'
+
+
+# --- a run begins ---------------------------------------------------------------------------------------------------------
+
+
+def choose(run: Run, row: Sandbox) -> bool:
+    """Give a sandbox that is about to be made its repository's prepared environment. If there is none, one is begun, and this
+    run goes on without. Gives whether that changes the row."""
+    before, row.prepared = row.prepared_id, None
+    row.save(update_fields=["prepared"])
+    repo = run.task.repo
+    if not run.task.is_trial and repo.setup_script and repo.prepares:
+        try:
+            if not _take(run, row):
+                _begin_for(run, row.host)
+        except AppError as error:
+            logger.warning("Run %s begins without a prepared environment: %s", run.pk, error)
+    return row.prepared_id != before
+
+
+def _take(run: Run, row: Sandbox) -> bool:
+    """Whether there was one that is ready; it cannot be deleted as long as the sandbox's row names it."""
+    wanted = key(run.task.repo, run.task.base_commit, backends.spec(run).template)
+    with transaction.atomic():
+        found = _at(run.task.repo, row.backend, row.host).filter(key=wanted, status=PreparedStatus.READY).select_for_update().first()
+        if found is None:
+            return False
+        PreparedEnvironment.objects.filter(pk=found.pk).update(used_at=Now(), expires_at=_expiry())
+        row.prepared = found
+        row.save(update_fields=["prepared"])
+    return True
+
+
+def key(repo: Repo, commit: str, template: str) -> str:
+    """A hash of all that a prepared environment depends on; without SECRET_KEY it tells nothing of the secrets in it."""
+    policy = repo.network_policy
+    parts = {
+        "script": repo.setup_script,
+        "variables": sorted((variable.name, variable.value) for variable in repo.variables.all()),
+        "network": [policy.mode, *sorted(policy.hosts)],
+        "template": template,
+        "files": fingerprint(repo.mirror_path, commit, repo.setup_script),
+    }
+    return hmac.new(b"prepared:" + settings.SECRET_KEY.encode(), json.dumps(parts, sort_keys=True).encode(), hashlib.sha256).hexdigest()
+
+
+def gone(run: Run, row: Sandbox) -> None:
+    """The backend says that what `row` was to begin with is not there any more: nobody gets it, and a new one is begun."""
+    assert row.prepared is not None
+    PreparedEnvironment.objects.filter(pk=row.prepared.pk, status=PreparedStatus.READY).update(status=PreparedStatus.GONE)
+    choose(run, row)
+
+
+def spec(run: Run, row: Sandbox) -> SandboxSpec:
+    """What this sandbox is made of. One in which an environment is built has the system of those that it is for."""
+    made = backends.spec(run)
+    building = PreparedEnvironment.objects.filter(run=run).first()
+    if building is not None:
+        return replace(made, template=building.template)
+    return replace(made, prepared=row.prepared.ref if row.prepared else "")
+
+
+def told(row: Sandbox) -> dict[str, Any]:
+    """What the log says where the setup script would stand."""
+    prepared = row.prepared
+    assert prepared is not None
+    return {"prepared": {"at": prepared.created_at.isoformat(), "seconds": prepared.seconds}}
+
+
+# --- building -------------------------------------------------------------------------------------------------------------
+
+
+def begin(repo: Repo, by: User, *, commit: str, branch: str, place: tuple[str, str], template: str, anew: bool = False) -> Run | None:
+    """Queue the building of an environment at `place` (backend, host); None when there is one, or one failed not long ago.
+
+    With `anew` there is a new one whatever there was. RepoUnavailable, Conflict.
+    """
+    backend, host = place
+    wanted = key(repo, commit, template)
+    with transaction.atomic():
+        Repo.objects.hold(repo.pk)
+        same = _at(repo, backend, host).filter(key=wanted).exclude(status=PreparedStatus.GONE)
+        if not anew and same.exclude(status=PreparedStatus.FAILED, created_at__lt=Now() - AGAIN).exists():
+            return None
+        same.update(status=PreparedStatus.GONE)
+        title = f"Environment of {repo.name}"
+        run = unlisted.create(repo=repo, by=by, title=title, script=SCRIPT, commit=commit, branch=branch, backend=backend)
+        PreparedEnvironment.objects.create(
+            repo=repo, backend=backend, host=host, key=wanted, template=template, base_commit=commit, run=run
+        )
+    return run
+
+
+def after(run: Run) -> None:
+    """What follows from the end of an unlisted run: what was built is kept; after a trial that went well, one is built."""
+    if PreparedEnvironment.objects.filter(run=run).exists():
+        settle(run.pk)
+        return
+    run.refresh_from_db(fields=["status"])
+    if run.status != RunStatus.SUCCEEDED or not run.task.repo.setup_script or not run.task.repo.prepares:
+        return
+    try:
+        _begin_for(run, settings.HOST_NAME if run.backend == "local" else "")
+    except AppError as error:
+        logger.warning("No environment is prepared after run %s: %s", run.pk, error)
+
+
+def _begin_for(run: Run, host: str) -> None:
+    task, template = run.task, backends.spec(run).template
+    begin(task.repo, task.owner, commit=task.base_commit, branch=task.base_branch, place=(run.backend, host), template=template)
+
+
+def settle(run_id: int) -> None:
+    """Keep what was built by a run that is over, and destroy its sandbox; again and again is fine."""
+    with sleeping.alone(run_id):
+        row = PreparedEnvironment.objects.select_related("run").filter(run=run_id, run__status__in=FINAL).first()
+        if row is None or row.status != PreparedStatus.BUILDING or row.run is None:
+            return
+        alive = [SandboxStatus.LIVE, SandboxStatus.PAUSED]
+        box = Sandbox.objects.filter(run=run_id, generation=row.run.generation, status__in=alive).exclude(ref="").first()
+        status, row.error = PreparedStatus.FAILED, row.run.error
+        if row.run.status == RunStatus.SUCCEEDED and box is not None:
+            try:
+                row.ref, status = async_to_sync(_keep)(box), PreparedStatus.READY
+            except SandboxError as error:
+                row.error = f"What the setup script left could not be kept. {error}"
+        elif row.run.status == RunStatus.SUCCEEDED:
+            row.error = "The sandbox was gone before what the setup script had left was kept."
+        elif row.run.status == RunStatus.INTERRUPTED:
+            status = PreparedStatus.GONE  # it was we who stopped; the next run begins another one
+        elif row.run.status == RunStatus.CANCELED:
+            row.error = "It was stopped."
+        row.log, row.seconds = _said(run_id)
+        row.save(update_fields=["ref", "error", "log", "seconds"])
+        # If it was deleted meanwhile, what was kept is discarded with it.
+        PreparedEnvironment.objects.filter(pk=row.pk, status=PreparedStatus.BUILDING).update(status=status, expires_at=_expiry())
+        Sandbox.objects.filter(run=run_id).exclude(status=SandboxStatus.DESTROYED).update(status=SandboxStatus.LOST)
+        nudge.tell([nudge.user_group(owner) for owner in Task.objects.filter(runs=run_id).values_list("owner", flat=True)])
+    for sandbox_id in Sandbox.objects.filter(run=run_id, status=SandboxStatus.LOST).values_list("pk", flat=True):
+        reaping.destroy_sandbox(sandbox_id)
+
+
+async def _keep(row: Sandbox) -> str:
+    box = await backends.backend(row.backend).connect(row.ref)
+    await box.resume()
+    return await box.keep()
+
+
+def _said(run_id: int) -> tuple[str, float | None]:
+    """The end of what the setup script said, and the seconds that it took."""
+    logs = Event.objects.filter(run=run_id, kind=EventKind.LOG, data__step="setup").order_by("-seq")[:_MOST_EVENTS]
+    text = "".join(str(event.data.get("text", "")) for event in reversed(logs))
+    ended = Event.objects.filter(run=run_id, kind=EventKind.STATUS, data__step="setup", data__has_key="ended").order_by("-seq").first()
+    seconds = ended.data["ended"].get("seconds") if ended else None
+    return text[-MOST_LOG:], seconds if isinstance(seconds, int | float) else None
+
+
+# --- the end --------------------------------------------------------------------------------------------------------------
+
+
+def forget(row: PreparedEnvironment) -> None:
+    """Give an environment to nobody any more; what is being built is stopped. It is deleted when no sandbox stands on it."""
+    PreparedEnvironment.objects.filter(pk=row.pk).update(status=PreparedStatus.GONE)
+    if row.run_id is not None:
+        _stop(row.run_id)
+    nudge.enqueue(_queue(row), "discard_prepared", row.pk)
+
+
+def _stop(run_id: int) -> None:
+    if not lifecycle.finish(run_id, source=[RunStatus.QUEUED, RunStatus.STARTING], to=RunStatus.CANCELED):
+        Run.objects.filter(pk=run_id, status=RunStatus.RUNNING, stop_requested_at=None).update(stop_requested_at=Now())
+
+
+def tidy() -> None:
+    """Reconcile's part: what was built and not kept, what nobody will use again, what is to be deleted."""
+    rows = PreparedEnvironment.objects.exclude(status=PreparedStatus.GONE)
+    for row in rows.filter(status=PreparedStatus.BUILDING, run__status__in=FINAL):
+        nudge.enqueue_now(_queue(row), "settle_prepared", row.run_id)
+    is_over = Q(expires_at__lt=Now()) | Q(repo__removed_at__isnull=False) | Q(repo__prepares=False) | Q(status="building", run=None)
+    newest = Window(RowNumber(), partition_by=["repo", "backend", "host"], order_by=Coalesce("used_at", "created_at").desc())
+    built = rows.exclude(status=PreparedStatus.BUILDING).annotate(place=newest)
+    for row in [*rows.filter(is_over), *built.filter(place__gt=KEPT)]:
+        forget(row)
+    for row in PreparedEnvironment.objects.filter(status=PreparedStatus.GONE):
+        if row.run is not None and not row.run.is_over:
+            _stop(row.run.pk)
+        elif not _standing_on(row).exists():
+            nudge.enqueue_now(_queue(row), "discard_prepared", row.pk)
+
+
+def discard(prepared_id: int) -> None:
+    """Delete an environment that is gone, with the run that built it, once no sandbox stands on it; twice is fine."""
+    row = PreparedEnvironment.objects.select_related("run").filter(pk=prepared_id, status=PreparedStatus.GONE).first()
+    if row is None or (row.run is not None and not row.run.is_over) or _standing_on(row).exists():
+        return
+    if row.ref:
+        try:
+            async_to_sync(backends.backend(row.backend).discard)(row.ref)
+        except SandboxError as error:
+            logger.warning("%s was not deleted (%s); trying again.", row, error)
+            return
+    with transaction.atomic():
+        if row.run is not None:
+            Task.objects.filter(pk=row.run.task_id).delete()
+        PreparedEnvironment.objects.filter(pk=row.pk).delete()
+
+
+def _standing_on(row: PreparedEnvironment) -> QuerySet[Sandbox]:
+    """The sandboxes without which it could be deleted: those that began with it, and its own."""
+    own = Q(run=row.run_id) if row.run_id is not None else Q()
+    return Sandbox.objects.filter(Q(prepared=row) | own).exclude(status=SandboxStatus.DESTROYED)
+
+
+def _at(repo: Repo, backend: str, host: str) -> QuerySet[PreparedEnvironment]:
+    return PreparedEnvironment.objects.filter(repo=repo, backend=backend, host=host)
+
+
+def _queue(row: PreparedEnvironment) -> str:
+    return f"host-{row.host}" if row.host else settings.QUEUE_RUNS
+
+
+def _expiry() -> CombinedExpression:
+    return Now() + timedelta(days=settings.PREPARED_DAYS)
