@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from sandboxes.egress import Policy
 from sandboxes.http1 import MAX_HEAD, ProxyError, Request, render
 
 logger = logging.getLogger(__name__)
+
+MAX_BODIES = 192 * 1024**2  # of one sandbox, in memory at one time
 
 
 @dataclass(eq=False)
@@ -52,13 +54,32 @@ class Client:
         self.writer.write(data)
 
 
-class Caller:
+class Asker:
+    """Who asks the service. `asked` is the bytes of bodies that it holds in memory, `most` what it may; they count for `among` too."""
+
+    def __init__(self, key: str = "", *, most: int = MAX_BODIES, among: Asker | None = None) -> None:
+        self.key, self.most, self.among = key, most, among
+        self.asked = 0
+
+    def take(self, size: int) -> None:
+        self.asked += size
+        if self.among is not None:
+            self.among.take(size)
+        if self.asked > self.most:
+            raise ProxyError(503, "There are too many large requests at once. Try again when some are done.")
+
+    def give_back(self, size: int) -> None:
+        self.asked -= size
+        if self.among is not None:
+            self.among.give_back(size)
+
+
+class Caller(Asker):
     """The sandbox behind a socket: who it is and what it may reach, as its spec.json says now."""
 
     def __init__(self, spec: Path, lookups: int) -> None:
-        self.key = ""
+        super().__init__()
         self.lookups = asyncio.Semaphore(lookups)
-        self.asked = 0  # bytes of bodies that the service is given
         self._spec = spec
         self._seen: tuple[int, int, int] | None = None
         self._policy: Policy | None = None
@@ -79,6 +100,15 @@ class Caller:
             self._trouble = str(error)
             raise ProxyError(503, "The network policy of this sandbox cannot be read. Start the run anew.") from None
         return self._policy
+
+
+def sweep(clients: Iterable[Client], patience: Callable[[Client], float]) -> None:
+    """End the connections on which nothing has moved for too long, in either direction."""
+    now = asyncio.get_running_loop().time()
+    for client in clients:
+        if now - client.touched > patience(client) and not client.is_idle:
+            client.is_idle = True
+            client.task.cancel()
 
 
 async def converse(

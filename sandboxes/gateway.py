@@ -18,7 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
-from sandboxes.connections import Caller, Client, answer
+from sandboxes.connections import Caller, Client, answer, sweep
 from sandboxes.egress import Attempt, PrivateHosts, Record
 from sandboxes.http1 import MAX_HEAD
 from sandboxes.proxy import Bounds, Connect, Proxy, Resolve
@@ -140,7 +140,8 @@ class Gateway:
         try:
             while True:
                 await self._scan()
-                self._sweep()
+                for door in self._doors.values():
+                    sweep(door.clients, self._proxy.patience)
                 await asyncio.sleep(self._bounds.scan_s)
         finally:
             for door in self._doors.values():
@@ -186,15 +187,6 @@ class Gateway:
             self._root_seen = seen
         except FileNotFoundError:  # no sandbox was ever made
             self._names, self._root_seen = set(), None
-
-    def _sweep(self) -> None:
-        """End the connections on which nothing has moved for too long, in either direction."""
-        now = asyncio.get_running_loop().time()
-        for door in self._doors.values():
-            for client in door.clients:
-                if now - client.touched > self._proxy.patience(client) and not client.is_idle:
-                    client.is_idle = True
-                    client.task.cancel()
 
     def _accept(self, door: _Door, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if door.is_closed:

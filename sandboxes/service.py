@@ -7,11 +7,10 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from http import HTTPStatus
 
-from sandboxes.connections import Caller, Client, canceling
+from sandboxes.connections import Asker, Client, canceling
 from sandboxes.http1 import CHUNK, MAX_HEAD, NO_BODY, Count, ProxyError, Request, connection_options, read_body, render
 
 MAX_BODY = 64 * 1024**2
-MAX_BODIES = 192 * 1024**2  # of one sandbox, in memory at one time
 
 Fields = list[tuple[str, str]]
 # The sandbox's key, method, target, headers, body → status, headers, and the body as it comes. It may be canceled, and its
@@ -19,23 +18,21 @@ Fields = list[tuple[str, str]]
 Service = Callable[[str, str, str, Fields, bytes], Awaitable[tuple[int, Fields, AsyncGenerator[bytes, None]]]]
 
 
-async def serve(service: Service, caller: Caller, client: Client, request: Request) -> bool:
-    """One request; whether another may follow on the same connection."""
+async def serve(service: Service, asker: Asker, client: Client, request: Request, *, body_s: float | None = None) -> bool:
+    """One request; whether another may follow on the same connection. `body_s` (seconds) is for all of its body."""
     if any(name.lower() == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers):
         raise ProxyError(426, "There are no WebSockets here. Use plain HTTP requests.")
 
     def count(size: int) -> None:
         client.sent(size)
-        caller.asked += size
+        asker.take(size)
         if client.bytes_up > MAX_BODY:
             raise _too_long()
-        if caller.asked > MAX_BODIES:
-            raise ProxyError(503, "There are too many large requests at once. Try again when some are done.")
 
     try:
-        body = await _body(client, request, count)
+        body = await _body(client, request, count, body_s)
         client.is_with_us = True
-        answering = asyncio.create_task(_answer(service, caller.key, client, request, body))
+        answering = asyncio.create_task(_answer(service, asker.key, client, request, body))
         leaving = asyncio.create_task(_has_left(client.reader))
         async with canceling(answering, leaving):
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -43,16 +40,19 @@ async def serve(service: Service, caller: Caller, client: Client, request: Reque
                 raise ConnectionResetError("The client has gone.")
             return await answering
     finally:
-        caller.asked -= client.bytes_up
+        asker.give_back(client.bytes_up)
 
 
-async def _body(client: Client, request: Request, count: Count) -> bytes:
+async def _body(client: Client, request: Request, count: Count, body_s: float | None) -> bytes:
     if request.body.length is not None and request.body.length > MAX_BODY:
         raise _too_long()
     if request.body != NO_BODY and any(name.lower() == b"expect" for name, _ in request.headers):
         client.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
-        return await read_body(client.reader, request.body, count)
+        async with asyncio.timeout(body_s):
+            return await read_body(client.reader, request.body, count)
+    except TimeoutError:
+        raise ProxyError(408, f"The request's body took longer than {body_s:g} s.") from None
     except ValueError as error:
         raise ProxyError(400, str(error)) from None
     except EOFError:

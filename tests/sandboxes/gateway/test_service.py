@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from sandboxes.service import MAX_BODIES, MAX_BODY, Fields
+from sandboxes.connections import MAX_BODIES
+from sandboxes.service import MAX_BODY, Fields
 
 from .conftest import World, until
 
