@@ -25,6 +25,7 @@ class Caught:
 def locked(product: Product, statement: str, *values: Any) -> Iterator[psycopg.Connection[Any]]:
     """A transaction that has what `statement` locks, until the block's end."""
     with product.connect() as connection, connection.transaction():
+        connection.execute("SET LOCAL lock_timeout = '60s'")  # whoever has it may wait for a lock of the test's
         connection.execute(statement, values)
         yield connection
 
@@ -96,7 +97,7 @@ STARTS: dict[str, Callable[[Product, str], contextlib.AbstractContextManager[Cau
 
 @contextlib.contextmanager
 def before_patch(product: Product, script: str) -> Iterator[Caught]:
-    """finish_turn has fetched the patch and wants to store it."""
+    """finish_turn has fetched the patch, holds its run's row, and wants to store the patch."""
     with locked(product, "LOCK TABLE tasks_patch IN SHARE MODE"):
         (run_id,) = product.submit(script)
         worker = wait_for(lambda: product.worker_at(f"finish_turn({run_id}, 1)"), "finish_turn at work")
@@ -109,8 +110,8 @@ def in_patch(product: Product, script: str) -> Iterator[Caught]:
     """finish_turn is in the middle of storing the patch."""
     with contextlib.ExitStack() as stack:
         with before_patch(product, script) as caught:
-            stack.enter_context(locked(product, "SELECT 1 FROM tasks_run WHERE id = %s FOR NO KEY UPDATE", caught.run_id))
-        wait_for(lambda: product.blocked("UPDATE tasks_run SET next_seq"), "finish_turn at the patch's event")
+            stack.enter_context(locked(product, "LOCK TABLE tasks_event IN SHARE MODE"))
+        wait_for(lambda: product.blocked('INSERT INTO "tasks_event"'), "finish_turn at the patch's event")
         yield caught
 
 

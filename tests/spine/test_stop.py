@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.spine.points import before_create, before_patch, held
 from tests.spine.product import GIT, Product, command, freeze, send, wait_for, wake
@@ -100,10 +101,12 @@ def test_a_checkout(product: Product) -> None:
 
 
 def test_one_that_is_collected_ends_as_what_it_was(product: Product) -> None:
-    with before_patch(product, "echo x > y") as caught:
-        assert "being stopped" in product.manage("cancel", str(caught.run_id)).stdout
+    with ThreadPoolExecutor(1) as pool:
+        with before_patch(product, "echo x > y") as caught:
+            said = pool.submit(product.manage, "cancel", str(caught.run_id))
+            wait_for(lambda: product.blocked('"tasks_run"'), "the stop behind the run's end")
+        assert "over already" in said.result().stdout
     assert product.ended(caught.run_id, 5)["status"] == "succeeded"
-    assert "over already" in product.manage("cancel", str(caught.run_id)).stdout
 
 
 def test_while_the_follower_is_dead(product: Product) -> None:
