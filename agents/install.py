@@ -172,19 +172,26 @@ def _unpack_node(wheel: Path, new: Path) -> None:
 
 
 def _npm_install(package: Package, node: Node, new: Path, progress: Progress, held: int) -> None:
-    wanted = f"{package.npm}@{package.version}"
-    argv = [str(node.program), str(node.npm), "install", "--prefix", str(new), "--global=false"]
-    argv += ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--no-package-lock", "--include=optional"]
-    argv += [
-        "--install-strategy=hoisted",
-        "--loglevel=error",
-        "--fetch-retries=2",
-        "--fetch-retry-mintimeout=1000",
-        "--fetch-retry-factor=2",
-        wanted,
-    ]
+    argv = [str(node.program), str(node.npm), *npm_arguments(package, new)]
     _enough_disk(new, 2 * package.mb)
+    wanted = f"{package.npm}@{package.version}"
     _download(argv, new / "node_modules", package.mb, progress, f"Downloading {wanted}", held, wanted, "The npm registry")
+
+
+def npm_arguments(package: Package, folder: Path) -> list[str]:
+    """What npm is told, that it puts a package and all that it needs below `folder`, whole and checked, and runs none of it."""
+    return [
+        *("install", "--prefix", str(folder), "--global=false"),
+        *("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--no-package-lock", "--include=optional"),
+        *("--install-strategy=hoisted", "--loglevel=error"),
+        *("--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-factor=2"),
+        f"{package.npm}@{package.version}",
+    ]
+
+
+def starter(script: str) -> str:
+    """bin/PROGRAM of a package whose program is a script (its path below the package's folder) for the Node beside it."""
+    return f'#!/bin/sh\nexec "${{0%/*}}/node" "${{0%/*}}"/../{shlex.quote(script)} "$@"\n'
 
 
 def _link(package: Package, node: Node, new: Path, target: Path, try_out: Try) -> None:
@@ -196,7 +203,7 @@ def _link(package: Package, node: Node, new: Path, target: Path, try_out: Try) -
         script = (modules / ".bin" / package.program).resolve().relative_to(new)
         is_ours = node.program.is_relative_to(target.parent.parent)
         (programs / "node").symlink_to(os.path.relpath(node.program, target / "bin") if is_ours else node.program)
-        program.write_text(f'#!/bin/sh\nexec "${{0%/*}}/node" "${{0%/*}}"/../{shlex.quote(str(script))} "$@"\n')
+        program.write_text(starter(str(script)))
         program.chmod(0o755)
         _open_to_all(new)
         _tried(package, program, target, try_out)
