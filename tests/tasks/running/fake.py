@@ -1,0 +1,123 @@
+"""A backend in memory that keeps the contract as far as rows can tell, and raises what it is told to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from sandboxes.base import Backend, Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxInfo, SandboxSpec, TurnSpec
+from sandboxes.errors import FileMissing, SandboxError, SandboxGone
+
+_numbers = itertools.count(1)
+
+
+class FakeBox(Sandbox):
+    """`told` are the commands it got, `turns` the turns, `is_awake` whether it sleeps, `patches` what it has of patches."""
+
+    def __init__(self, backend: FakeBackend, key: str, spec: SandboxSpec) -> None:
+        self.backend, self.key, self.spec = backend, key, spec
+        self.ref = f"{backend.name}-{next(_numbers)}"
+        self.is_awake = True
+        self.told: list[CommandName] = []
+        self.turns: list[TurnSpec] = []
+        self.files: dict[str, bytes] = {}
+        self.patches: dict[tuple[int, str], FetchedPatch] = {}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"isolation": "memory"}
+
+    def _check(self, deed: str) -> None:
+        if self.ref not in self.backend.boxes:
+            raise SandboxGone(f"{self.ref} is gone.")
+        self.backend.fail(deed)
+
+    async def put(self, path: str, data: bytes) -> None:
+        self._check("put")
+        self.files[path] = data
+
+    async def get(self, path: str) -> bytes:
+        self._check("get")
+        if path not in self.files:
+            raise FileMissing(path)
+        return self.files[path]
+
+    async def run(self, argv: Sequence[str], *, timeout: float) -> Completed:  # noqa: ASYNC109 - as the contract has it
+        self._check("run")
+        return Completed(0, b"", b"")
+
+    async def turn(self, spec: TurnSpec) -> bool:
+        self._check("turn")
+        self.turns.append(spec)
+        return True
+
+    async def tell(self, command: Command) -> None:
+        self._check("tell")
+        self.told.append(command.name)
+
+    async def patch(self, turn: int, kind: str) -> FetchedPatch:
+        self._check("patch")
+        if (turn, kind) not in self.patches:
+            raise FileMissing(kind)
+        return self.patches[turn, kind]
+
+    async def journal(self, offset: int) -> AsyncIterator[bytes]:
+        self._check("journal")
+        yield b""
+
+    async def alive(self) -> bool:
+        return self.ref in self.backend.boxes and self.is_awake
+
+    async def pause(self) -> None:
+        self._check("pause")
+        self.is_awake = False
+
+    async def resume(self) -> None:
+        self._check("resume")
+        self.is_awake = True
+
+    async def keep(self) -> str:
+        self._check("keep")
+        return f"kept-{self.ref}"
+
+    async def destroy(self) -> None:
+        self.backend.fail("destroy")
+        self.backend.boxes.pop(self.ref, None)
+
+
+class FakeBackend(Backend):
+    """`boxes` are the sandboxes there are, by reference; `errors` what the next call of a name raises, again and again."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.boxes: dict[str, FakeBox] = {}
+        self.errors: dict[str, SandboxError] = {}
+
+    def fail(self, deed: str) -> None:
+        if deed in self.errors:
+            raise self.errors[deed]
+
+    def make(self, key: str) -> FakeBox:
+        box = FakeBox(self, key, SandboxSpec())
+        self.boxes[box.ref] = box
+        return box
+
+    async def create(self, key: str, spec: SandboxSpec) -> Sandbox:
+        self.fail("create")
+        box = self.make(key)
+        box.spec = spec
+        return box
+
+    async def connect(self, ref: str) -> Sandbox:
+        self.fail("connect")
+        if ref not in self.boxes:
+            raise SandboxGone(f"{ref} is gone.")
+        return self.boxes[ref]
+
+    async def list(self) -> list[SandboxInfo]:
+        self.fail("list")
+        return [SandboxInfo(box.key, box.ref, box.is_awake) for box in self.boxes.values()]
+
+    async def discard(self, prepared: str) -> None:
+        self.fail("discard")
