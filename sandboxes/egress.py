@@ -131,7 +131,7 @@ def parse_entry(text: str) -> Entry:
 # Addresses -------------------------------------------------------------------------------------------------------
 
 # What is not the public internet (IANA's special-purpose registries), and metadata services on public addresses.
-_CLOSED_4 = tuple(
+CLOSED_4 = tuple(
     map(
         IPv4Network,
         (
@@ -162,7 +162,7 @@ def is_public(address: str) -> bool:
         if ip in _NAT64:  # on hosts with IPv6 only, DNS64 answers like this for every IPv4 name
             return is_public(str(IPv4Address(int(ip) & 0xFFFF_FFFF)))
         return ip in _GLOBAL_6 and not any(ip in network for network in _CLOSED_6)
-    return not any(ip in network for network in _CLOSED_4)
+    return not any(ip in network for network in CLOSED_4)
 
 
 def usable_addresses(target: Target, addresses: Iterable[str], *, is_exempt: bool) -> list[str]:
