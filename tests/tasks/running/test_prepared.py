@@ -1,0 +1,355 @@
+"""Prepared environments: built beside the first run, given to those that follow, and deleted when nobody needs them."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from tasks import environment, services, trials
+from tasks.models import (
+    Event,
+    EventKind,
+    Operation,
+    PreparedEnvironment,
+    PreparedStatus,
+    Repo,
+    Run,
+    RunStatus,
+    Sandbox,
+    SandboxStatus,
+    Task,
+    Turn,
+    User,
+)
+from tasks.running import events, jobs, lifecycle, nudge, operations, prepared, reconcile
+from tests.tasks.conftest import MakeRun
+from tests.tasks.running.conftest import RememberedBackend
+
+pytestmark = pytest.mark.django_db
+
+
+class Shop:
+    """alice's repository, and what is done on it."""
+
+    def __init__(self, repo: Repo, folder: Path, make_run: MakeRun, make_task: Callable[..., Task]) -> None:
+        self.repo, self.folder, self.make_run, self.make_task = repo, folder, make_run, make_task
+
+    def commit(self, **files: str) -> None:
+        git = ["git", "-C", str(self.folder), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+        for name, text in files.items():
+            (self.folder / name.replace("_", ".")).write_text(text)
+        subprocess.run([*git, "add", "-A"], check=True)
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "more"], check=True)
+
+    def start(self) -> Run:
+        """A run of a new task, as far as the hand-over to its sandbox."""
+        operations.pin(self.repo, "main")
+        commit = subprocess.run(["git", "-C", str(self.folder), "rev-parse", "main"], check=True, capture_output=True, text=True).stdout
+        self.repo.refresh_from_db()
+        run = self.make_run(self.make_task(repo=self.repo, base_commit=commit.strip()), status=RunStatus.STARTING)
+        jobs.start_turn(run.pk, 1)
+        return run
+
+    def row(self) -> PreparedEnvironment:
+        """The newest environment."""
+        return PreparedEnvironment.objects.order_by("-pk")[0]
+
+    def build(self, to: RunStatus = RunStatus.SUCCEEDED) -> PreparedEnvironment:
+        """Do what is to be built, so that its run ends like this."""
+        run = self.row().run
+        assert run is not None
+        lifecycle.move(run.pk, source=[RunStatus.QUEUED], to=RunStatus.STARTING)
+        jobs.start_turn(run.pk, 1)
+        events.append(run.pk, EventKind.LOG, {"stream": "stdout", "text": "installed\n", "step": "setup"})
+        events.append(run.pk, EventKind.STATUS, {"step": "setup", "ended": {"reason": "exit", "code": 0, "seconds": 42.0}})
+        if to == RunStatus.SUCCEEDED:
+            outcome = {"step": "agent", "reason": "exit", "code": 0, "has_patch": True}
+            Turn.objects.filter(run=run).update(outcome=outcome)
+            jobs.finish_turn(run.pk, 1)
+        else:
+            lifecycle.finish(run.pk, source=[RunStatus.RUNNING], to=to, error="It broke." if to == RunStatus.ERRORED else "")
+            jobs.settle_prepared(run.pk)
+        return self.row()
+
+
+@pytest.fixture
+def shop(alice: User, make_run: MakeRun, make_task: Callable[..., Task]) -> Iterator[Shop]:
+    with tempfile.TemporaryDirectory(dir=settings.LOCAL_REPO_ROOTS[0]) as folder:
+        subprocess.run(["git", "init", "-q", "-b", "main", folder], check=True)
+        repo = Repo(source=folder)
+        shop = Shop(repo, Path(folder), make_run, make_task)
+        shop.commit(uv_lock="1")
+        shop.repo = services.add_repo(by=alice, source=folder)
+        jobs.run_operation(Operation.objects.get(subject=f"repo:{shop.repo.pk}").pk)
+        Repo.objects.filter(pk=shop.repo.pk).update(setup_script="make deps")
+        yield shop
+
+
+def steps(backend: RememberedBackend) -> list[str]:
+    """Of the turn that was handed over last."""
+    return [step.name for step in backend.made[-1].turns[-1].steps]
+
+
+def test_the_first_run_sets_itself_up_and_an_environment_is_built_beside_it(shop: Shop, remembered: RememberedBackend) -> None:
+    run = shop.start()
+    assert steps(remembered) == ["setup", "agent"]
+    row = shop.row()
+    assert (row.status, row.base_commit, row.host) == (PreparedStatus.BUILDING, run.task.base_commit, settings.HOST_NAME)
+    assert row.run is not None
+    assert row.run.status == RunStatus.QUEUED
+    assert row.run.task.is_trial
+    shop.start()
+    assert PreparedEnvironment.objects.count() == 1
+
+
+def test_what_was_built_is_kept_with_its_log_and_its_sandbox_is_destroyed(shop: Shop, remembered: RememberedBackend) -> None:
+    shop.start()
+    row = shop.build()
+    assert (row.status, row.log, row.seconds) == (PreparedStatus.READY, "installed\n", 42.0)
+    assert {row.ref} == remembered.kept
+    assert row.run is not None
+    assert row.run.sandboxes.get().status == SandboxStatus.DESTROYED
+    assert remembered.made[1].ref not in remembered.boxes
+    assert row.expires_at is not None
+    assert row.expires_at > timezone.now() + timedelta(days=settings.PREPARED_DAYS - 1)
+
+
+def test_the_second_run_begins_with_it_and_says_so(shop: Shop, remembered: RememberedBackend) -> None:
+    shop.start()
+    row = shop.build()
+    PreparedEnvironment.objects.update(expires_at=timezone.now())
+    run = shop.start()
+    assert steps(remembered) == ["agent"]
+    assert remembered.made[-1].spec.prepared == row.ref
+    assert run.sandboxes.get().prepared == row
+    row.refresh_from_db()
+    assert row.used_at is not None
+    assert row.expires_at is not None
+    assert row.expires_at > timezone.now() + timedelta(days=1)
+    told = Event.objects.get(run=run, data__has_key="prepared").data["prepared"]
+    assert told == {"at": row.created_at.isoformat(), "seconds": 42.0}
+
+
+def test_handed_over_again_the_turn_is_the_same(shop: Shop, remembered: RememberedBackend) -> None:
+    shop.start()
+    shop.build()
+    run = shop.start()
+    jobs.hand_turn(run.pk, 1)
+    first, again = remembered.made[-1].turns
+    assert first.as_json() == again.as_json()
+
+
+def change_script(repo: Repo, alice: User) -> None:
+    Repo.objects.filter(pk=repo.pk).update(setup_script="make other")
+
+
+def change_secret(repo: Repo, alice: User) -> None:
+    environment.set_variable(repo=repo, by=alice, name="TOKEN", value="s3cr3t", is_secret=True)
+
+
+def change_network(repo: Repo, alice: User) -> None:
+    Repo.objects.filter(pk=repo.pk).update(network_hosts=["example.org"])
+
+
+@pytest.mark.parametrize("change", [change_script, change_secret, change_network])
+def test_another_one_is_built_when_what_it_depends_on_changes(
+    shop: Shop, alice: User, remembered: RememberedBackend, change: Callable[[Repo, User], None]
+) -> None:
+    shop.start()
+    first = shop.build()
+    change(shop.repo, alice)
+    shop.start()
+    assert steps(remembered) == ["setup", "agent"]
+    assert shop.row().key != first.key
+    assert "s3cr3t" not in shop.row().key
+
+
+def test_another_one_is_built_for_another_lock_file_and_the_first_is_kept(shop: Shop, remembered: RememberedBackend) -> None:
+    shop.start()
+    first = shop.build()
+    shop.commit(main_py="print()")
+    shop.start()
+    assert remembered.made[-1].spec.prepared == first.ref
+    shop.commit(uv_lock="2")
+    shop.start()
+    assert remembered.made[-1].spec.prepared == ""
+    second = shop.build()
+    shop.start()
+    assert remembered.made[-1].spec.prepared == second.ref
+    shop.commit(uv_lock="1")
+    shop.start()
+    assert remembered.made[-1].spec.prepared == first.ref
+
+
+def test_one_that_failed_is_not_tried_again_until_a_day_has_passed(shop: Shop, remembered: RememberedBackend) -> None:
+    shop.start()
+    row = shop.build(RunStatus.ERRORED)
+    assert (row.status, row.error, row.log) == (PreparedStatus.FAILED, "It broke.", "installed\n")
+    shop.start()
+    assert shop.row() == row
+    PreparedEnvironment.objects.update(created_at=timezone.now() - timedelta(days=1, minutes=1))
+    shop.start()
+    assert shop.row().status == PreparedStatus.BUILDING
+    row.refresh_from_db()
+    assert row.status == PreparedStatus.GONE
+
+
+def test_one_that_our_own_end_interrupted_is_begun_again(shop: Shop, remembered: RememberedBackend) -> None:
+    shop.start()
+    row = shop.build(RunStatus.INTERRUPTED)
+    assert row.status == PreparedStatus.GONE
+    shop.start()
+    assert shop.row().status == PreparedStatus.BUILDING
+
+
+def test_one_that_cannot_be_kept_says_why(shop: Shop, remembered: RememberedBackend) -> None:
+    remembered.keeps_nothing = True
+    shop.start()
+    row = shop.build()
+    assert (row.status, row.error) == (PreparedStatus.FAILED, "What the setup script left could not be kept. The disk is full.")
+    assert len(remembered.boxes) == 1
+
+
+def test_a_worker_that_dies_before_it_is_kept_is_made_up_for(
+    shop: Shop, remembered: RememberedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then nobody puts its sandbox to sleep or destroys it."""
+    shop.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared, "settle", lambda _run: None)
+        row = shop.build()
+    assert row.run is not None
+    Run.objects.filter(pk=row.run.pk).update(finished_at=timezone.now() - timedelta(minutes=1))
+    Sandbox.objects.filter(run=row.run).update(status=SandboxStatus.LIVE)
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(nudge, "enqueue_now", lambda *call: asked.append(call))
+    reconcile.reconcile()
+    assert [call[1:] for call in asked if call[1] in ("settle_prepared", "put_to_sleep", "destroy_sandbox")] == [
+        ("settle_prepared", row.run.pk)
+    ]
+    jobs.settle_prepared(row.run.pk)
+    assert shop.row().status == PreparedStatus.READY
+
+
+def test_one_that_the_backend_has_no_more_is_done_without(shop: Shop, remembered: RememberedBackend) -> None:
+    shop.start()
+    row = shop.build()
+    remembered.kept.clear()
+    run = shop.start()
+    assert steps(remembered) == ["setup", "agent"]
+    assert run.sandboxes.get().prepared is None
+    row.refresh_from_db()
+    assert row.status == PreparedStatus.GONE
+    assert shop.row().status == PreparedStatus.BUILDING
+
+
+def test_a_repository_that_wants_none_or_has_no_script_gets_none(shop: Shop, remembered: RememberedBackend) -> None:
+    Repo.objects.update(prepares=False)
+    shop.start()
+    Repo.objects.update(prepares=True, setup_script="")
+    shop.start()
+    assert not PreparedEnvironment.objects.exists()
+
+
+def test_a_trial_runs_the_script_whatever_there_is_and_one_that_went_well_begins_one(
+    shop: Shop, alice: User, remembered: RememberedBackend
+) -> None:
+    shop.repo.refresh_from_db()
+    run = trials.start_trial(repo=shop.repo, by=alice)
+    lifecycle.move(run.pk, source=[RunStatus.QUEUED], to=RunStatus.STARTING)
+    jobs.start_turn(run.pk, 1)
+    assert steps(remembered) == ["setup", "agent"]
+    assert not PreparedEnvironment.objects.exists()
+    Turn.objects.filter(run=run).update(outcome={"step": "agent", "reason": "exit", "code": 0, "has_patch": True})
+    jobs.finish_turn(run.pk, 1)
+    assert shop.row().status == PreparedStatus.BUILDING
+    assert trials.newest_trial(shop.repo) == run
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def tidy() -> None:
+    """What reconcile and the jobs that it asks for do."""
+    prepared.tidy()
+    for row in PreparedEnvironment.objects.filter(status=PreparedStatus.GONE):
+        jobs.discard_prepared(row.pk)
+
+
+def test_one_that_nobody_used_for_long_is_deleted_with_the_run_that_built_it(shop: Shop, remembered: RememberedBackend) -> None:
+    shop.start()
+    row = shop.build()
+    tidy()
+    assert shop.row() == row
+    PreparedEnvironment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    tidy()
+    assert not PreparedEnvironment.objects.exists()
+    assert not Task.objects.filter(is_trial=True).exists()
+    assert not remembered.kept
+
+
+def test_one_is_not_deleted_while_a_sandbox_stands_on_it(shop: Shop, remembered: RememberedBackend) -> None:
+    shop.start()
+    row = shop.build()
+    run = shop.start()
+    prepared.forget(row)
+    tidy()
+    assert remembered.kept == {row.ref}
+    shop.start()
+    assert steps(remembered) == ["setup", "agent"]
+    Sandbox.objects.filter(run=run).update(status=SandboxStatus.DESTROYED)
+    tidy()
+    assert not remembered.kept
+
+
+def test_only_the_newest_few_are_kept(shop: Shop, remembered: RememberedBackend) -> None:
+    for number in range(prepared.KEPT + 1):
+        shop.commit(uv_lock=str(number))
+        shop.start()
+        shop.build()
+    oldest = PreparedEnvironment.objects.order_by("pk")[0]
+    tidy()
+    assert PreparedEnvironment.objects.count() == prepared.KEPT
+    assert not PreparedEnvironment.objects.filter(pk=oldest.pk).exists()
+
+
+def test_with_its_repository_it_is_removed(shop: Shop, alice: User, remembered: RememberedBackend) -> None:
+    first = shop.start()
+    shop.build()
+    lifecycle.finish(first.pk, source=[RunStatus.RUNNING], to=RunStatus.SUCCEEDED)
+    environment.remove_repo(repo=shop.repo, by=alice)
+    tidy()
+    assert not PreparedEnvironment.objects.exists()
+    assert not remembered.kept
+
+
+def test_deleted_before_it_is_begun_nothing_is_left(shop: Shop, remembered: RememberedBackend) -> None:
+    run = shop.start()
+    prepared.forget(shop.row())
+    tidy()
+    assert list(Run.objects.all()) == [run]
+    assert not PreparedEnvironment.objects.exists()
+
+
+def test_deleted_while_it_is_built_it_is_stopped(shop: Shop, remembered: RememberedBackend) -> None:
+    shop.start()
+    built = shop.row().run
+    assert built is not None
+    lifecycle.move(built.pk, source=[RunStatus.QUEUED], to=RunStatus.STARTING)
+    jobs.start_turn(built.pk, 1)
+    prepared.forget(shop.row())
+    built.refresh_from_db()
+    assert built.stop_requested_at is not None
+    lifecycle.finish(built.pk, source=[RunStatus.RUNNING], to=RunStatus.CANCELED)
+    tidy()
+    assert shop.row().status == PreparedStatus.GONE
+    jobs.destroy_sandbox(built.sandboxes.get().pk)
+    tidy()
+    assert not PreparedEnvironment.objects.exists()
