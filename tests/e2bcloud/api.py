@@ -57,6 +57,8 @@ class Api:
                 return self.builds.tag(body)
             case ("DELETE", "templates", "tags"):
                 return self.builds.untag(body)
+            case ("GET", "templates", template):
+                return self.builds.detail(template)
             case ("GET", "templates", name, "tags"):
                 return self.builds.tags(name)
             case ("GET", "templates", template, "files", digest):

@@ -98,6 +98,19 @@ class Builds:
             raise Refused(404, f"template '{name}' not found")
         return Reply(200, {"templateID": found[-1].template if found else name, "public": not found})
 
+    def detail(self, name: str) -> Reply:
+        if not (found := self._by_template(name)):
+            raise Refused(404, f"template '{name}' not found")
+        size = {"cpuCount": found[-1].request.get("cpuCount", 2), "memoryMB": found[-1].request.get("memoryMB", 1024), "diskSizeMB": 512}
+        at = {"createdAt": iso(found[-1].created_at), "updatedAt": iso(found[-1].created_at)}
+        builds = [
+            {"buildID": one.id, "status": one.status, "createdAt": iso(one.created_at), "updatedAt": iso(one.created_at)} | size
+            for one in found
+        ]
+        about = {"templateID": found[-1].template, "buildID": found[-1].id, "public": False, "aliases": [found[-1].name]}
+        about |= {"names": [found[-1].name], "createdBy": None, "lastSpawnedAt": None, "spawnCount": 0, "buildCount": len(found)}
+        return Reply(200, about | size | at | {"envdVersion": "0.5.0", "buildStatus": found[-1].status, "builds": builds})
+
     def tag(self, body: dict[str, Any]) -> Reply:
         name, _, tag = body["target"].partition(":")
         found = [build for build in self._by_template(name) if not tag or tag in build.tags]
