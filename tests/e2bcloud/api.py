@@ -97,9 +97,7 @@ class Api:
                 made = await self._cloud.snapshot(sandbox, body.get("name"))
                 return Reply(201, {"snapshotID": made["id"], "names": made["names"]})
             case ("POST", "fork"):
-                made = await self._cloud.fork(sandbox, body)
-                failed = [{"error": {"code": one.status, "message": one.message}} for one in made if isinstance(one, Refused)]
-                return Reply(201, [*({"sandbox": _created(one)} for one in made if isinstance(one, Sandbox)), *failed])
+                return Reply(201, [_forked(one) for one in await self._cloud.fork(sandbox, body)])
             case ("GET", "metrics"):
                 return Reply(200, [await asyncio.to_thread(_metric, sandbox)])
         raise Refused(404, f"no such route: {head.method} {head.raw_path}")
@@ -116,8 +114,7 @@ class Api:
         if faults.take("vanish", call=call, sandbox=sandbox.id, where=lambda args: args.get("at") == "create"):
             await self._cloud.kill(sandbox)
         elif fault := faults.take("vanish", call=call, sandbox=sandbox.id, where=lambda args: "seconds" in args):
-            later = asyncio.get_running_loop().call_later
-            later(fault.args["seconds"], lambda: self._cloud.do(self._cloud.kill(sandbox)))
+            self._cloud.kill_in(sandbox, fault.args["seconds"])
         return Reply(201, _created(sandbox))
 
     def _list(self, query: dict[str, str]) -> Reply:
@@ -173,6 +170,12 @@ def _created(sandbox: Sandbox) -> dict[str, Any]:
         "envdAccessToken": sandbox.token,
         "domain": None,
     }
+
+
+def _forked(made: Sandbox | Refused) -> dict[str, Any]:
+    if isinstance(made, Refused):
+        return {"error": {"code": made.status, "message": made.message}}
+    return {"sandbox": _created(made)}
 
 
 def _listed(sandbox: Sandbox) -> dict[str, Any]:

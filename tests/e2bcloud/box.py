@@ -56,16 +56,17 @@ class Runtime:
     site: Path
     base: Path
     account: Account | None
+    shared: tuple[str, ...]  # HOST:INSIDE, read-only
 
 
-def prepare(root: Path) -> Runtime:
+def prepare(root: Path, shared: tuple[str, ...] = ()) -> Runtime:
     """Make the runtime. As root, the boxes run under the sandboxes' account, which must be able to pass `root`'s parents."""
     account = accounts.ensure(accounts.SANDBOX_ACCOUNT) if os.geteuid() == 0 else None
     root.chmod(0o711)
     if account is not None and (closed := [str(one) for one in root.parents if not one.stat().st_mode & 0o001]):
         raise BoxError(f"The account {account.name} cannot pass {', '.join(closed)}: choose another --root.")
     program = bwrap.install(root / "runtime")
-    runtime = Runtime(program, bwrap.python(), root / "runtime" / "site", root / "base", account)
+    runtime = Runtime(program, bwrap.python(), root / "runtime" / "site", root / "base", account, shared)
     _copy_packages(runtime.site)
     _make_base(runtime)
     # Compiled once, not by each sandbox at its start: the folder is read-only there.
@@ -175,6 +176,8 @@ class Box:
             if Path("/etc", name).exists():
                 yield from ("--ro-bind", f"/etc/{name}", f"/etc/{name}")
         yield from ("--proc", "/proc", "--dev", "/dev", "--bind", str(sockets), _SOCKET, "--ro-bind", str(self._runtime.site), _SITE)
+        for one in self._runtime.shared:
+            yield from ("--ro-bind", *one.split(":"))
         yield from ("--chdir", "/", "--clearenv", "--setenv", "PATH", bwrap.PATH, "--setenv", "LANG", "C.UTF-8", "--")
         yield from (self._runtime.python, "-I", "-S", "-c", _ENVD)
 

@@ -73,7 +73,7 @@ class Builds:
         if build.status == "building" and build.polls > 1:
             self._finish(build)
         entries = build.log[offset : offset + _MOST_ENTRIES]
-        answer = {"templateID": template, "buildID": build_id, "status": build.status, "logs": [], "logEntries": entries}
+        answer: dict[str, Any] = {"templateID": template, "buildID": build_id, "status": build.status, "logs": [], "logEntries": entries}
         if build.status == "error":
             answer["reason"] = {"message": build.reason, "step": build.log[-1].get("step", "base"), "logEntries": []}
         return Reply(200, answer)

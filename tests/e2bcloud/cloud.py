@@ -81,9 +81,9 @@ class Sandbox:
 
 
 class Cloud:
-    def __init__(self, root: Path, settings: Settings) -> None:
+    def __init__(self, root: Path, settings: Settings, shared: tuple[str, ...] = ()) -> None:
         self.root, self.settings, self.faults = root, settings, Faults()
-        self.runtime: Runtime = prepare(root)
+        self.runtime: Runtime = prepare(root, shared)
         self.sandboxes: dict[str, Sandbox] = {}
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.known_templates = {"base", "claude", "codex"}
@@ -237,6 +237,9 @@ class Cloud:
             await sandbox.box.kill()
             self._hang_up(sandbox)
         await sandbox.box.remove()
+
+    def kill_in(self, sandbox: Sandbox, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, lambda: self.do(self.kill(sandbox)))
 
     def _hang_up(self, sandbox: Sandbox) -> None:
         for writer in list(sandbox.connections):

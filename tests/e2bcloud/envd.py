@@ -35,9 +35,10 @@ async def _serve(told: dict[str, Any]) -> None:
     from tests.e2bcloud.processes import Processes
 
     environment = {"E2B_SANDBOX": "true", **told["environment"]}
+    services: Any = (Processes(environment), Filesystem())  # they lack `desc`, which nobody asks for
     routes: dict[str, Any] = {
-        "process.Process": ProcessASGIApplication(Processes(environment)),
-        "filesystem.Filesystem": FilesystemASGIApplication(Filesystem()),
+        "process.Process": ProcessASGIApplication(services[0]),
+        "filesystem.Filesystem": FilesystemASGIApplication(services[1]),
         "files": Files(),
     }
 

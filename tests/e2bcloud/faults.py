@@ -18,15 +18,15 @@ PATHS = {
     "429": _CREATE,
     "500": _REST,
     "503": _REST,
-    "auth": ".",
+    "auth": "",
     "quota": _CREATE,
     "slow_create": _CREATE,
     "delay": _ENVD,
     "drop_stream": _STREAMS,
     "stall_stream": _STREAMS,
     "split": _STREAMS,
-    "vanish": ".",
-    "build": ".",
+    "vanish": "",
+    "build": "",
 }
 
 

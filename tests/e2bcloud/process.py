@@ -99,9 +99,9 @@ class Cloud:
         found: list[dict[str, Any]] = self.control("GET", "faults")
         return found
 
-    def vanish(self, sandbox_id: str) -> None:
-        """Lose a sandbox, now."""
-        self.control("POST", f"vanish/{sandbox_id}")
+    def vanish(self, sandbox_id: str, *, after: float = 0) -> None:
+        """Lose a sandbox, now (it is gone when this returns) or in so many seconds."""
+        self.control("POST", f"vanish/{sandbox_id}", {"after": after})
 
     # --- what is there --------------------------------------------------------------------------------------------------
 

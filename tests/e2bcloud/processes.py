@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import math
 import os
 import pwd
 import signal
@@ -148,8 +149,8 @@ class Processes:
 
     async def start(self, request: StartRequest, ctx: Any) -> AsyncIterator[StartResponse]:
         command = self._spawn(request, user(ctx.request_headers))
-        if milliseconds := int(ctx.request_headers.get("connect-timeout-ms") or 0):
-            asyncio.get_running_loop().call_later(milliseconds / 1000, self._expire, command)
+        if limit := _time_limit(ctx):
+            asyncio.get_running_loop().call_later(limit, self._expire, command)
         async for event in self._events(command, ctx):
             yield StartResponse(event=event)
 
@@ -165,10 +166,10 @@ class Processes:
         command = None
         async for message in request:
             match message.event:
-                case Oneof(field="start", value=start):
-                    command = self._command(start.process)
-                case Oneof(field="data", value=data) if command is not None:
-                    await self._put_in(command, data.input)
+                case Oneof(value=StreamInputRequest.StartEvent(process=process)):
+                    command = self._command(process)
+                case Oneof(value=StreamInputRequest.DataEvent(input=given)) if command is not None:
+                    await self._put_in(command, given)
         return StreamInputResponse()
 
     async def close_stdin(self, request: CloseStdinRequest, ctx: Any) -> CloseStdinResponse:
@@ -233,32 +234,32 @@ class Processes:
         return command
 
     async def _follow(self, command: Command, ended: asyncio.Future[int]) -> None:
-        pipes = [("stdout", command.popen.stdout), ("stderr", command.popen.stderr)]
-        readers = [asyncio.create_task(self._pass_on(command, name, pipe)) for name, pipe in pipes]
+        pipes = {"stdout": command.popen.stdout, "stderr": command.popen.stderr}
+        readers = [asyncio.create_task(self._pass_on(command, name, pipe)) for name, pipe in pipes.items()]
         status = await ended
         command.popen.returncode = os.waitstatus_to_exitcode(status)  # it was not Popen that waited
         # A child that keeps the output open keeps the stream open, until a signal or the time limit ends that.
         muted = asyncio.create_task(command.muted.wait())
-        output = asyncio.gather(*readers)
-        await asyncio.wait([output, muted], return_when=asyncio.FIRST_COMPLETED)
+        output: asyncio.Future[Any] = asyncio.gather(*readers)
+        either: list[asyncio.Future[Any]] = [output, muted]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         muted.cancel()
         output.cancel()
         await asyncio.gather(output, muted, return_exceptions=True)
         command.close_stdin()
-        end = ProcessEvent(event=Oneof("end", _end(status)))
+        end = _event("end", _end(status))
         await command.say(end)
         command.end = end
         asyncio.get_running_loop().call_later(REMEMBERED_S, self._commands.pop, command.pid, None)
 
-    async def _pass_on(self, command: Command, name: Any, pipe: Any) -> None:
+    async def _pass_on(self, command: Command, name: str, pipe: Any) -> None:
         reader = asyncio.StreamReader(limit=PIECE)
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
         try:
             while data := await reader.read(PIECE):
                 if not command.muted.is_set():
-                    event = ProcessEvent.DataEvent(output=Oneof(name, data))
-                    await command.say(ProcessEvent(event=Oneof("data", event)))
+                    await command.say(_data(name, data))
         finally:
             transport.close()
 
@@ -267,17 +268,24 @@ class Processes:
             command.signal(signal.SIGKILL)
 
     async def _events(self, command: Command, ctx: Any) -> AsyncIterator[ProcessEvent]:
+        """What a stream says. Its own time limit ends it with DEADLINE_EXCEEDED, also before the end that this brings about."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (_time_limit(ctx) or math.inf)
         pause = float(ctx.request_headers.get("keepalive-ping-interval") or KEEPALIVE_S)
         size = int(ctx.request_headers.get(SPLIT_HEADER) or 0)
         queue = command.listen()
         try:
-            yield ProcessEvent(event=Oneof("start", ProcessEvent.StartEvent(pid=command.pid)))
+            yield _event("start", ProcessEvent.StartEvent(pid=command.pid))
             while True:
                 try:
-                    event = await asyncio.wait_for(queue.get(), pause)
+                    event = await asyncio.wait_for(queue.get(), min(pause, max(0.0, deadline - loop.time())))
                 except TimeoutError:
-                    yield ProcessEvent(event=Oneof("keepalive", ProcessEvent.KeepAlive()))
-                    continue
+                    if loop.time() < deadline:
+                        yield _event("keepalive", ProcessEvent.KeepAlive())
+                        continue
+                    raise ConnectError(Code.DEADLINE_EXCEEDED, "context deadline exceeded") from None
+                if loop.time() >= deadline:
+                    raise ConnectError(Code.DEADLINE_EXCEEDED, "context deadline exceeded")
                 for part in _split(event, size):
                     yield part
                 if event.event is not None and event.event.field == "end":
@@ -286,23 +294,34 @@ class Processes:
             command.leave(queue)
 
 
+def _time_limit(ctx: Any) -> float:
+    """In seconds; 0 is none."""
+    return int(ctx.request_headers.get("connect-timeout-ms") or 0) / 1000
+
+
+def _event(name: Any, value: Any) -> ProcessEvent:
+    return ProcessEvent(event=Oneof(name, value))
+
+
+def _data(name: Any, data: bytes) -> ProcessEvent:
+    return _event("data", ProcessEvent.DataEvent(output=Oneof(name, data)))
+
+
 def _split(event: ProcessEvent, size: int) -> list[ProcessEvent]:
     match event.event:
         case Oneof(field="data", value=ProcessEvent.DataEvent(output=Oneof(field=name, value=data))) if size:
-            pieces = [data[at : at + size] for at in range(0, len(data), size)]
-            events = [ProcessEvent.DataEvent(output=Oneof(name, piece)) for piece in pieces]
-            return [ProcessEvent(event=Oneof("data", one)) for one in events]
+            return [_data(name, data[at : at + size]) for at in range(0, len(data), size)]
     return [event]
 
 
 def _end(status: int) -> ProcessEvent.EndEvent:
     """In Go's words: -1 is the exit code of a process that a signal ended."""
     if os.WIFSIGNALED(status):
-        said = f"signal: {_SIGNALS.get(os.WTERMSIG(status), f'signal {os.WTERMSIG(status)}')}"
+        said = f"signal: {_SIGNALS.get(os.WTERMSIG(status), os.WTERMSIG(status))}"
         return ProcessEvent.EndEvent(exit_code=-1, exited=False, status=said, error=said)
     code = os.waitstatus_to_exitcode(status)
     said = f"exit status {code}"
     return ProcessEvent.EndEvent(exit_code=code, exited=True, status=said, error=said if code else None)
 
 
-_SIGNALS = {signal.SIGKILL: "killed", signal.SIGTERM: "terminated", signal.SIGINT: "interrupt", signal.SIGHUP: "hangup"}
+_SIGNALS: dict[int, str] = {signal.SIGKILL: "killed", signal.SIGTERM: "terminated", signal.SIGINT: "interrupt", signal.SIGHUP: "hangup"}

@@ -114,7 +114,10 @@ class Front:
                 cloud.faults.clear(int(number[0]) if number else None)
             case ("POST", "vanish", sandbox_id):
                 if sandbox := cloud.sandboxes.get(sandbox_id):
-                    await cloud.kill(sandbox)
+                    if body.get("after"):
+                        cloud.kill_in(sandbox, body["after"])
+                    else:
+                        await cloud.kill(sandbox)
             case ("GET", "builds"):
                 return Reply(200, self._api.builds.listed())
             case ("POST", "templates"):
@@ -136,7 +139,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     root.mkdir(parents=True, exist_ok=True)
     for name in _OURS:  # of a cloud that was killed here
         shutil.rmtree(root / name, ignore_errors=True)
-    cloud = Cloud(root, settings)
+    cloud = Cloud(root, settings, tuple(arguments.ro_bind))
     (root / "sandboxes").mkdir(mode=0o711)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -182,6 +185,7 @@ def main() -> None:
     parser.add_argument("--max-life", type=float, default=24 * 3600.0, help="seconds that a sandbox may run without a pause")
     parser.add_argument("--concurrency", type=int, help="sandboxes that may run at once")
     parser.add_argument("--creations-per-s", type=int)
+    parser.add_argument("--ro-bind", action="append", default=[], metavar="HOST:INSIDE", help="a folder for all sandboxes to read")
     asyncio.run(_serve(parser.parse_args()))
 
 
