@@ -7,11 +7,12 @@ import threading
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Protocol
 
 from django.conf import settings
 from django.db import close_old_connections, connection, transaction
-from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models import F, Q, Value
+from django.db.models.functions import Concat, Now, Right
 from django.utils import timezone
 
 from agents.packages import Package
@@ -20,7 +21,7 @@ from tasks.git import mirrors, remotes
 from tasks.git.features import features
 from tasks.git.sources import Source, parse_source
 from tasks.models import Operation, OperationStatus, Repo, Run, RunStatus, Task
-from tasks.running import backends, installs, lifecycle, nudge
+from tasks.running import backends, installs, lifecycle, nudge, templates
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,13 @@ UNFINISHED = (OperationStatus.QUEUED, OperationStatus.RUNNING)
 LOOK_AGAIN = timedelta(hours=1)  # at what kind of files a repository has
 FRESH = timedelta(seconds=30)  # a fetch that long ago is not worth a write
 
-Progress = Callable[[int, str], None]
+MOST_LOG = 500_000  # characters, the last of them
+
+
+class Progress(Protocol):
+    """Percent of the whole, what is going on, and what is to be added to the log. Raises Abandoned."""
+
+    def __call__(self, percent: int, text: str, log: str = "") -> None: ...
 
 
 class Abandoned(AppError):
@@ -51,22 +58,30 @@ def _queue(kind: str) -> str:
     return settings.QUEUE_HOST_OPERATIONS if kind == "install" else settings.QUEUE_OPERATIONS
 
 
-def work(operation_id: int) -> None:
-    """Do an operation, unless another worker is at it."""
+def begin_template(wanted: templates.Wanted) -> Operation:
+    """The unfinished build of this template, whether it is one anew or not, made if there is none."""
+    going = Operation.objects.filter(kind=templates.KIND, status__in=UNFINISHED, subject__startswith=f"{wanted.name} ")
+    return going.first() or begin(templates.KIND, wanted.subject)
+
+
+def work(operation_id: int, tell: Callable[[str], None] = lambda log: None) -> None:
+    """Do an operation, unless another worker is at it. `tell` gets what is added to its log."""
     owner = uuid.uuid4().hex
     lease = Now() + timedelta(seconds=LEASE_S)
     free = Q(status=OperationStatus.QUEUED) | Q(status=OperationStatus.RUNNING, lease_until__lt=Now())
     taken = Operation.objects.filter(free, pk=operation_id).update(
-        status=OperationStatus.RUNNING, lease_owner=owner, lease_until=lease, started_at=Now(), tries=F("tries") + 1
+        status=OperationStatus.RUNNING, lease_owner=owner, lease_until=lease, started_at=Now(), tries=F("tries") + 1, log=""
     )
     if not taken:
         return
     operation = Operation.objects.get(pk=operation_id)
     mine = Operation.objects.filter(pk=operation_id, lease_owner=owner, status=OperationStatus.RUNNING)
 
-    def show(percent: int, text: str) -> None:
-        if not mine.update(percent=percent, progress=text[:300]):
+    def show(percent: int, text: str, log: str = "") -> None:
+        more = {"log": Right(Concat("log", Value(log)), MOST_LOG)} if log else {}
+        if not mine.update(percent=percent, progress=text[:300], **more):
             raise Abandoned("This is no longer wanted, or another worker does it.")
+        tell(log)
 
     over = threading.Event()
     keeper = threading.Thread(target=_keep_lease, args=(operation_id, owner, over), daemon=True)
@@ -197,5 +212,14 @@ def await_install(run: Run, package: Package, fence: Q) -> None:
         installs.release(package)
 
 
-KINDS: dict[str, Callable[[str, Progress], None]] = {"mirror": _mirror, "install": installs.perform}
-FAILED: dict[str, Callable[[str, str], None]] = {"mirror": _mirror_failed, "install": installs.failed}
+KINDS: dict[str, Callable[[str, Progress], None]] = {
+    "mirror": _mirror,
+    "install": installs.perform,
+    templates.KIND: templates.perform,
+}
+# What else follows from a failure; nothing waits for a template.
+FAILED: dict[str, Callable[[str, str], None]] = {
+    "mirror": _mirror_failed,
+    "install": installs.failed,
+    templates.KIND: lambda subject, error: None,
+}

@@ -11,12 +11,14 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from agents.adapters.base import Ending, ErrorClass, Outcome
+from agents.packages import PACKAGES
 from agents.registry import ADAPTERS
 from sandboxes.base import FetchedPatch
-from tasks.models import EndReason, Mode, RunStatus, Sandbox, Stage, Turn, TurnKind
-from tasks.running import patches
+from tasks.models import EndReason, Mode, Run, RunStatus, Sandbox, Stage, Turn, TurnKind
+from tasks.running import patches, templates
 
 MOST_RETRIES = 2
+NOT_FOUND = 127  # a shell's exit code for a program that is not there
 TRIED_AGAIN = (ErrorClass.RATE_LIMIT, ErrorClass.OVERLOADED)  # what goes away by waiting
 
 
@@ -30,11 +32,13 @@ def judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunStat
         return RunStatus.FAILED, step or Stage.AGENT, used_up
     if turn.end_reason == EndReason.FOLLOW_UP and reason in ("stop", "error"):
         return RunStatus.INTERRUPTED, step or Stage.AGENT, Outcome(False, "", "Stopped to go on with the next message.")
+    if turn.end_reason == EndReason.LIFETIME and reason in ("stop", "error"):
+        return RunStatus.INTERRUPTED, step or Stage.AGENT, Outcome(False, "", turn.end_text)
     if turn.run.stop_requested_at and reason in ("stop", "error"):
         return RunStatus.CANCELED, step or Stage.AGENT, Outcome(False)
     if said.get("error"):
         stage = step if step in Stage.values else Stage.COLLECT
-        return RunStatus.ERRORED, stage, Outcome(False, "", said["error"])
+        return RunStatus.ERRORED, stage, Outcome(False, "", _no_program(turn.run, said["error"]) or said["error"])
     if step == "setup":
         what = f"exit code {said['code']}" if reason == "exit" else f"the limit on {reason}"
         return RunStatus.ERRORED, Stage.SETUP, Outcome(False, "", f"The setup script ended with {what}. Its output is in the log.")
@@ -42,12 +46,24 @@ def judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunStat
         return RunStatus.ERRORED, Stage.CHECKOUT, Outcome(False, "", "The checkout took too long.")
     ending = Ending(reason=reason, code=said.get("code"), signal=said.get("signal"))
     parse_state = Sandbox.objects.get(run=turn.run_id, generation=turn.run.generation).parse_state.get("adapter", {})
+    if ending.code == NOT_FOUND and (no_program := _no_program(turn.run, str(parse_state.get("stderr", "")))):
+        return RunStatus.ERRORED, Stage.AGENT, Outcome(False, "", no_program)
     outcome = ADAPTERS[turn.run.agent].outcome(ending, parse_state)
     if outcome.is_ok and not has_patch:
         return RunStatus.ERRORED, Stage.COLLECT, Outcome(False, "", "The sandbox was gone before its patch was fetched.")
     if not outcome.is_ok:  # an agent that was refused for its budget may leave before it is stopped
         return RunStatus.FAILED, Stage.AGENT, used_up if turn.end_reason == EndReason.BUDGET else outcome
     return (RunStatus.WAITING if turn.mode == Mode.PLAN else RunStatus.SUCCEEDED), "", outcome
+
+
+def _no_program(run: Run, said: str) -> str:
+    """What to say when the template has not what the agent needs; "" when `said` says something else."""
+    if not templates.says_no_program(run, said):
+        return ""
+    sandbox = Sandbox.objects.get(run=run, generation=run.generation)
+    # What was prepared has a name of its own, which says nothing to anybody.
+    name = templates.for_run(run) if sandbox.prepared_id else sandbox.record.get("template") or templates.for_run(run)
+    return f"The template {name} has no {PACKAGES[ADAPTERS[run.agent].package].program}. Build one with: {templates.BUILD}"
 
 
 def disobeyed(turn: Turn, fetched: FetchedPatch) -> str:
