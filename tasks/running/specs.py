@@ -8,7 +8,7 @@ from agents import registry
 from agents.adapters.base import McpServer, TurnRequest
 from sandboxes.base import Checkout, Step, TurnSpec
 from tasks.models import AgentSetting, Mode, Phase, RepoMcpServer, Run, Sandbox, Turn
-from tasks.running import attachments, model_access, transcripts
+from tasks.running import attachments, model_access, templates, transcripts
 
 SETUP_SCRIPT = "/home/agent/.asynccode/setup.sh"
 RESTORED_PATCH = "/run/asynccode/restore.patch"
@@ -59,7 +59,7 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
     steps.append(
         Step(
             name="agent",
-            argv=launch.argv,
+            argv=launch.argv if run.backend == "local" else templates.by_name(launch.argv),
             files={**launch.files, **({TRANSCRIPT: transcript} if transcript else {})},
             env={**plain, **here, **launch.env},
             stdin=bool(launch.input),
