@@ -23,6 +23,7 @@ PORTS = {"http": 80, "https": 443}
 NO_API = "The address that belongs to the key is not one of an API. Correct it under Settings → Keys."
 
 _PATH = re.compile(r"[A-Za-z0-9._~/-]*")
+_VERSION = re.compile(r"/v1(beta)?$")
 
 # Scheme, host, port → addresses that a connection may go to, best first. OSError when there are none, NotAllowed when the
 # operator does not want one there.
@@ -68,6 +69,11 @@ class Address:
     def authority(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """As agents are told it: without the API's version, which they add."""
+        return f"{self.scheme}://{self.authority}{_VERSION.sub('', self.path)}"
 
     def target(self, path: str, query: str) -> str:
         """`path` begins with the API's version, which an address may name too (https://api.openai.com/v1)."""

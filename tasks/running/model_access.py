@@ -7,8 +7,8 @@ ends with its turn, and a gateway that is started anew knows it too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -22,16 +22,35 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from agents import registry
 from agents.adapters.base import ModelAccess, Provider
 from agents.grants import Call, Grant, Key, Refusal
+from sandboxes.base import HeaderRule, SandboxSpec
 from tasks.errors import AppError
 from tasks.models import BudgetScope, Credential, CredentialKind, EndReason, ModelCall, Price, Run, RunStatus, Sandbox, Turn, User
-from tasks.models.credential import PROVIDERS
-from tasks.running import backends, nudge
+from tasks.running import backends, model_ways, nudge
+from tasks.running.model_ways import LABELS, Way
 from tasks.running.prices import Prices
 
-__all__ = ["Call", "Grant", "Key", "Refusal", "access", "is_in_environment", "key_for", "open", "providers_with_key", "record", "token"]
+__all__ = [
+    "Call",
+    "Grant",
+    "Key",
+    "Refusal",
+    "Way",
+    "access",
+    "called",
+    "fitted",
+    "is_in_environment",
+    "key_for",
+    "open",
+    "outside",
+    "providers_with_key",
+    "record",
+    "rules",
+    "secrets",
+    "token",
+    "way",
+]
 
-INSIDE = "http://127.0.0.1:3128"  # the way to the gateway, as a sandbox sees it
-LABELS = {str(provider): label for provider, label in PROVIDERS}
+OUTSIDE = "outside"  # begins the keys of those who ask from other machines; no sandbox's own begins so
 
 _TOKEN = re.compile(r"act-([0-9]{1,18})-([0-9]{1,9})-[0-9a-f]{64}")
 _SOCKET = re.compile(r"([0-9a-f]+):([0-9]{1,18}):([0-9]{1,9})")
@@ -74,6 +93,61 @@ def _environment(provider: str) -> Key | None:
     return None
 
 
+# Ways ------------------------------------------------------------------------------------------------------------
+
+
+def way(run: Run) -> Way | None:
+    """How this run's agent reaches its model; None for one without a model. AppError when it needs a key and there is none, or
+    when there is no way to its model."""
+    adapter = registry.adapter(run.agent)
+    provider = adapter.provider(run.model)
+    if provider is None:
+        return None
+    key = key_for(run.task.owner, provider)
+    if key is None:
+        raise AppError(_needs_key(adapter.label, provider))
+    return model_ways.way(key, backend=run.backend, network=run.task.repo.network_policy.mode)
+
+
+def access(way: Way | None, turn: Turn, generation: int) -> ModelAccess:
+    """What the agent's adapter gets; empty for one without a model."""
+    if way is None:
+        return ModelAccess()
+    return ModelAccess(way.provider, way.base_url, way.token or token(turn, generation), way.is_subscription)
+
+
+def rules(run: Run) -> list[HeaderRule]:
+    """The headers that the way out of this run's sandbox adds now; none where the key goes another way."""
+    found = way(run)
+    return [found.rule] if found and found.rule else []
+
+
+def fitted(run: Run, spec: SandboxSpec) -> SandboxSpec:
+    """What this run's sandbox is made of, with what the way to its model needs."""
+    found = way(run)
+    if found is None or not found.host:
+        return spec
+    network = replace(spec.network, hosts=(*spec.network.hosts, found.host))
+    return replace(spec, network=network, headers=[found.rule] if found.rule else [])
+
+
+def secrets(run: Run) -> dict[str, str]:
+    """Keys that could stand in what comes from this run's sandbox, by what they are called; none of a local one's.
+
+    They are those of its user and of the site, whichever of them the agent has: one may have replaced another meanwhile.
+    """
+    if run.backend == "local":
+        return {}
+    return called(Credential.objects.usable_by(run.task.owner))
+
+
+def called(rows: Iterable[Credential]) -> dict[str, str]:
+    """The keys of these rows and of the environment, by what they are called in what is said of them."""
+    found = {f"{'key' if row.owner_id else 'site key'} of {LABELS[row.provider]}": row.secret for row in rows}
+    kept = filter(None, map(_environment, Provider))
+    return found | {f"key of {LABELS[key.provider]} in the environment": key.secret for key in kept}
+
+
 # Tokens ----------------------------------------------------------------------------------------------------------
 
 
@@ -87,18 +161,6 @@ def _token(turn_id: int, generation: int) -> str:
     return f"act-{subject}-{salted_hmac('asynccode.model_access', subject, algorithm='sha256').hexdigest()}"
 
 
-def access(run: Run, turn: Turn) -> ModelAccess:
-    """What the agent's adapter gets; empty for one without a model. AppError when it needs a key and there is none."""
-    adapter = registry.adapter(run.agent)
-    provider = adapter.provider(run.model)
-    if provider is None:
-        return ModelAccess()
-    key = key_for(run.task.owner, provider)
-    if key is None:
-        raise AppError(_needs_key(adapter.label, provider))
-    return ModelAccess(provider, f"{INSIDE}/{provider}", token(turn, run.generation), key.is_subscription)
-
-
 def _needs_key(label: str, provider: str) -> str:
     return f"{label} needs a key of {LABELS[provider]}. Add one under Settings → Keys."
 
@@ -106,8 +168,19 @@ def _needs_key(label: str, provider: str) -> str:
 # Requests --------------------------------------------------------------------------------------------------------
 
 
+def outside(token: str) -> str:
+    """Who asks from outside of this host with this token, as `open` takes it; "" for none of ours. No row is looked at."""
+    shown = _TOKEN.fullmatch(token)
+    if shown is None or not constant_time_compare(token, _token(int(shown[1]), int(shown[2]))):
+        return ""
+    return f"{OUTSIDE}:{int(shown[1])}:{int(shown[2])}"
+
+
 def open(key: str, token: str, provider: str) -> Grant | Refusal:
-    """Whether the sandbox with this key, showing this token, may ask this provider's API now; with whose key."""
+    """Whether whoever shows this token may ask this provider's API now, and with whose key.
+
+    `key` is that of the local sandbox whose socket was used, or what `outside` gave: no sandbox's token is good at another's.
+    """
     turn = _turn_of(key, token)
     if turn is None:
         return _refuse(401, "This token is not one of this sandbox.")
@@ -130,14 +203,18 @@ def open(key: str, token: str, provider: str) -> Grant | Refusal:
 
 
 def _turn_of(key: str, token: str) -> Turn | None:
-    """The turn that the token names, if it is good and comes from the turn's own sandbox."""
-    shown, socket = _TOKEN.fullmatch(token), _SOCKET.fullmatch(key)
-    if shown is None or socket is None or socket[1] != backends.installation() or shown[2] != socket[3]:
+    """The turn that the token names, if it is good and comes from where the turn's own sandbox is."""
+    named = outside(token)
+    if not named:
         return None
-    turn_id, run_id, generation = int(shown[1]), int(socket[2]), int(socket[3])
-    if not constant_time_compare(token, _token(turn_id, generation)):
+    _, turn_id, generation = named.split(":")
+    turns = Turn.objects.select_related("run__task__owner").filter(pk=int(turn_id), run__generation=int(generation))
+    if key == named:
+        return turns.exclude(run__backend="local").first()
+    socket = _SOCKET.fullmatch(key)
+    if socket is None or socket[1] != backends.installation() or socket[3] != generation:
         return None
-    return Turn.objects.select_related("run__task__owner").filter(pk=turn_id, run=run_id, run__generation=generation).first()
+    return turns.filter(run=int(socket[2]), run__backend="local").first()
 
 
 def _refuse(status: int, sentence: str) -> Refusal:

@@ -55,13 +55,14 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
                 total_s=settings.SETUP_TIMEOUT_S,
             )
         )
-    launch = adapter.launch(request, model_access.access(run, turn))
+    way = model_access.way(run)
+    launch = adapter.launch(request, model_access.access(way, turn, run.generation))
     steps.append(
         Step(
             name="agent",
             argv=launch.argv if run.backend == "local" else templates.by_name(launch.argv),
             files={**launch.files, **({TRANSCRIPT: transcript} if transcript else {})},
-            env={**plain, **here, **launch.env},
+            env={**plain, **here, **(way.environment if way else {}), **launch.env},
             stdin=bool(launch.input),
             input=launch.input,
             ends_on=launch.ends_on,

@@ -67,6 +67,10 @@ def first(run: Run) -> Turn:
     return run.turns.get(number=1)
 
 
+def access_of(run: Run) -> ModelAccess:
+    return model_access.access(model_access.way(run), first(run), run.generation)
+
+
 def ask(run: Run, token: str = "", key: str = "", provider: str = "anthropic") -> Grant | Refusal:
     return model_access.open(key or backends.key(run.pk, run.generation), token or model_access.token(first(run), run.generation), provider)
 
@@ -118,7 +122,7 @@ def test_a_key_shows_its_secret_in_no_message() -> None:
 
 
 def test_an_agent_gets_a_token_that_stays_the_same_for_its_turn_and_generation(run: Run) -> None:
-    access = model_access.access(run, first(run))
+    access = access_of(run)
     assert access == ModelAccess("anthropic", "http://127.0.0.1:3128/anthropic", model_access.token(first(run), 1), False)
     assert access.token.startswith(f"act-{first(run).pk}-1-")
     assert access.token != model_access.token(first(run), 2)
@@ -128,12 +132,12 @@ def test_an_agent_gets_a_token_that_stays_the_same_for_its_turn_and_generation(r
 def test_an_agent_without_a_key_says_what_to_do(make_run: MakeRun) -> None:
     run = make_run(agent="parrot")
     with pytest.raises(AppError, match=r"^Parrot needs a key of Anthropic\. Add one under Settings → Keys\.$"):
-        model_access.access(run, first(run))
+        access_of(run)
 
 
 def test_an_agent_without_a_model_gets_nothing(make_run: MakeRun) -> None:
     run = make_run(agent="shell")
-    assert model_access.access(run, first(run)) == ModelAccess()
+    assert access_of(run) == ModelAccess()
 
 
 # Who may ask
