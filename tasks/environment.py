@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -28,11 +30,13 @@ from tasks.models import (
     User,
     Variable,
 )
+from tasks.running.templates import is_folder
 
 logger = logging.getLogger(__name__)
 
 MOST_NAME = 200  # characters
 MOST_SCRIPT = 100_000  # characters
+MOST_TEMPLATE = 200  # characters
 MOST_VALUE = 32_000  # characters; the kernel takes 128 KiB for one variable, in bytes
 MOST_VARIABLES = 200
 MOST_HOSTS = 200
@@ -64,9 +68,7 @@ def update_environment(
     name = repo.name if name is None else name.strip()
     if not name or len(name) > MOST_NAME or not name.isprintable():
         raise InvalidInput(f"A name has from 1 to {MOST_NAME} characters, on one line.", field="name")
-    template = repo.template if template is None else template.strip()
-    if template and not _TEMPLATE.fullmatch(template):
-        raise InvalidInput("A template's name has letters, digits and . _ - / : in it, and 200 characters at most.", field="template")
+    template = repo.template if template is None else _template(template.strip(), repo, by)
     for field, text in (("setup_script", setup_script), ("check_command", check_command)):
         if len(text) > MOST_SCRIPT:
             raise InvalidInput(f"This has {len(text):,} characters; {MOST_SCRIPT:,} are the most. Keep it in the repository.", field=field)
@@ -83,6 +85,26 @@ def update_environment(
         network_preset=network_preset,
         network_hosts=hosts,
     )
+
+
+def _template(value: str, repo: Repo, by: User) -> str:
+    """A template as it may be set: a name of E2B's, or a folder of this machine's, which is for operators to say. One that is
+    there stays."""
+    if value in ("", repo.template):
+        return value
+    if is_folder(value):
+        if not by.is_operator:
+            raise InvalidInput("Only operators may set a folder of this server. Leave this empty, or ask one.", field="template")
+        is_plain = len(value) <= MOST_TEMPLATE and value.isprintable() and ".." not in Path(value).parts
+        if not is_plain or not Path(value).is_dir():
+            raise InvalidInput(f"{value[:MOST_TEMPLATE]} is no folder of this server. Give its absolute path.", field="template")
+        return str(Path(value))
+    if not _TEMPLATE.fullmatch(value):
+        raise InvalidInput("A template's name has letters, digits and . _ - / : in it, and 200 characters at most.", field="template")
+    if not settings.E2B_API_KEY:
+        instead = "Give the absolute path of a folder with a root file system" if by.is_operator else "Leave this empty"
+        raise InvalidInput(f"Templates with a name are E2B's, which is not set up here. {instead}.", field="template")
+    return value
 
 
 def _hosts(lines: Sequence[str]) -> list[str]:

@@ -20,6 +20,14 @@ def repo(alice: User) -> Repo:
     return Repo.objects.create(owner=alice, source="https://example.org/repo", name="repo")
 
 
+MakeRepo = Callable[[User], Repo]
+
+
+@pytest.fixture
+def make_repo() -> MakeRepo:
+    return lambda owner: Repo.objects.create(owner=owner, source="https://example.org/theirs", name="theirs")
+
+
 def update(repo: Repo, by: User, **changes: object) -> None:
     fields = {"setup_script": "", "check_command": "", "network_preset": "registries", "network_hosts": []}
     environment.update_environment(repo=repo, by=by, **fields | changes)
@@ -204,7 +212,8 @@ def test_only_the_owner_may_do_any_of_it(repo: Repo, bob: User) -> None:
         environment.remove_repo(repo=repo, by=bob)
 
 
-def test_a_template_has_a_name_that_backends_know(repo: Repo, alice: User) -> None:
+def test_a_template_has_a_name_that_e2b_knows(repo: Repo, alice: User, settings: Any) -> None:
+    settings.E2B_API_KEY = "e2b_key"
     update(repo, alice, template=" team/python-3.12:v2 ")
     repo.refresh_from_db()
     assert repo.template == "team/python-3.12:v2"
@@ -215,3 +224,32 @@ def test_a_template_has_a_name_that_backends_know(repo: Repo, alice: User) -> No
     update(repo, alice)
     repo.refresh_from_db()
     assert repo.template == "team/python-3.12:v2"
+
+
+def test_without_e2b_a_name_is_refused_with_what_may_stand_there_instead(make_repo: MakeRepo, alice: User, bob: User, settings: Any) -> None:
+    settings.E2B_API_KEY = ""
+    with pytest.raises(InvalidInput, match="not set up here. Give the absolute path of a folder with a root file system"):
+        update(make_repo(alice), alice, template="team/python")
+    with pytest.raises(InvalidInput, match="not set up here. Leave this empty"):
+        update(make_repo(bob), bob, template="team/python")
+
+
+def test_a_folder_of_this_server_is_for_operators_to_set(make_repo: MakeRepo, alice: User, bob: User, tmp_path: Path) -> None:
+    operators, bobs = make_repo(alice), make_repo(bob)
+    update(operators, alice, template=f"{tmp_path}/")
+    operators.refresh_from_db()
+    assert operators.template == str(tmp_path)
+    with pytest.raises(InvalidInput, match="Only operators"):
+        update(bobs, bob, template=str(tmp_path))
+    for wrong in (f"{tmp_path}/none", f"{tmp_path}/../{tmp_path.name}", "/etc/passwd", "/" + "x" * 200, f"{tmp_path}/a\nb"):
+        with pytest.raises(InvalidInput, match="is no folder of this server"):
+            update(operators, alice, template=wrong)
+
+
+def test_a_template_that_is_there_stays_whatever_may_be_set_now(make_repo: MakeRepo, bob: User) -> None:
+    repo = make_repo(bob)
+    Repo.objects.update(template="/srv/set/by/somebody/who/was/an/operator")
+    repo.refresh_from_db()
+    update(repo, bob, template=repo.template, check_command="make test")
+    repo.refresh_from_db()
+    assert (repo.check_command, repo.template) == ("make test", "/srv/set/by/somebody/who/was/an/operator")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -208,7 +210,8 @@ def test_the_name_of_a_repository_is_the_users(as_alice: Client, repo: Repo, add
     assert as_alice.post(address, ENVIRONMENT | {"name": "x" * 201}).status_code == 422
 
 
-def test_a_template_that_is_none_is_refused_beside_its_field(as_alice: Client, repo: Repo, address: str) -> None:
+def test_a_template_that_is_none_is_refused_beside_its_field(as_alice: Client, repo: Repo, address: str, settings: Any) -> None:
+    settings.E2B_API_KEY = "e2b_key"
     assert as_alice.post(address, ENVIRONMENT | {"template": "team/python"}).status_code == 302
     assert 'value="team/python"' in as_alice.get(address).content.decode()
     answer = as_alice.post(address, ENVIRONMENT | {"template": "a b"})
