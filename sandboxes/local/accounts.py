@@ -6,6 +6,7 @@ import pwd
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sandboxes.errors import SandboxUnavailable
@@ -58,6 +59,25 @@ def _add(name: str) -> str:
     except FileNotFoundError:
         return "useradd is not installed"
     return "" if done.returncode == 0 else done.stderr.strip() or f"useradd ended with {done.returncode}"
+
+
+def closed_at(folder: Path, account: Account) -> Path | None:
+    """The first folder on the way to `folder`, itself included, that the account cannot pass through."""
+    for passed in reversed([folder, *folder.parents]):
+        if not _may(passed, account, 0o1):
+            return passed
+    return None
+
+
+def may_write(path: Path, account: Account) -> bool:
+    """Whether the mode of what is there lets the account write; a link's own, which nobody can."""
+    return not path.is_symlink() and _may(path, account, 0o2)
+
+
+def _may(path: Path, account: Account, bit: int) -> bool:
+    status = path.stat()
+    shift = 6 if status.st_uid == account.uid else 3 if status.st_gid == account.gid else 0
+    return bool(status.st_mode & (bit << shift))
 
 
 def run_as(account: Account | None) -> dict[str, Any]:

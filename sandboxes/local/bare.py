@@ -17,25 +17,38 @@ from sandboxes.local.folder import moving
 
 
 def run(
-    command: Sequence[str], *, program: Path, root: Path, account: Account | None, agents: Path | None = None, timeout: float
+    command: Sequence[str],
+    *,
+    program: Path,
+    root: Path,
+    account: Account | None,
+    agents: Path | None = None,
+    rootfs: Path | None = None,
+    own: Path | None = None,
+    extra: Sequence[str] = (),
+    timeout: float,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; `program` is bwrap, `root` the folder of sandboxes. It and all it started are killed after
-    `timeout` seconds. Raises SandboxUnavailable, also for the timeout."""
+    `timeout` seconds. Workspace and home are those in the folder `own`, or empty ones; `extra` are more arguments of
+    bwrap's. Raises SandboxUnavailable, also for the timeout."""
     with contextlib.ExitStack() as stack:
         made = tempfile.TemporaryDirectory(prefix="bare-", dir=moving(root), ignore_cleanup_errors=True)
         place = Path(stack.enter_context(made))
         place.chmod(0o711)
-        folders = bwrap.Folders(place / "workspace", place / "home", place / "scratch", place / "gateway", agents=agents)
+        kept = own or place
+        folders = bwrap.Folders(kept / "workspace", kept / "home", place / "scratch", place / "gateway", agents=agents, rootfs=rootfs)
         for folder in (folders.workspace, folders.home, folders.scratch, folders.gateway):
-            folder.mkdir()
-            if account:
-                os.chown(folder, account.uid, account.gid)
+            if folder.parent == place:
+                folder.mkdir()
+                if account:
+                    os.chown(folder, account.uid, account.gid)
         etc, rules = bwrap.etc(), bwrap.data(seccomp.program())
         for descriptor in (*etc.values(), rules):
             stack.callback(os.close, descriptor)
         try:
+            arguments = bwrap.arguments(folders, Limits(), etc=etc, seccomp=rules, extra=["--die-with-parent", *extra])
             return subprocess.run(
-                [str(program), *bwrap.arguments(folders, Limits(), etc=etc, seccomp=rules, extra=["--die-with-parent"]), *command],
+                [str(program), *arguments, *command],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -1,7 +1,4 @@
-"""The bubblewrap program and how it is called: what a sandbox sees of this machine.
-
-The system inside is an allowlist: /usr read-only, a small /etc made here, and the sandbox's own folders.
-"""
+"""The bubblewrap program and how it is called: the sandbox's own folders on a system that is an allowlist (`system`)."""
 
 from __future__ import annotations
 
@@ -17,12 +14,14 @@ from pathlib import Path
 
 from sandboxes.base import HOME, MIRROR, WORKSPACE, Limits
 from sandboxes.errors import SandboxUnavailable
+from sandboxes.local import system
 
 UID = GID = 1000
 SCRATCH = "/run/asynccode"
 GATEWAY = "/run/gateway"
 AGENTS = "/opt/agents"
 SUPERVISOR = "/run/supervisor.pyz"
+CHANGES = "/run/changes"  # what the sandbox has changed of its prepared environment, for whoever counts it
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PYTHON_AT_LEAST = (3, 8)
 
@@ -39,40 +38,16 @@ _ETC = {
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
     "resolv.conf": "",
 }
-# Of the host's /etc only what programs under /usr need to work and anybody may read; no private keys, no accounts.
-_ETC_OF_HOST = (
-    "alternatives",
-    "ca-certificates",
-    "ca-certificates.conf",
-    "crypto-policies",
-    "fonts",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "localtime",
-    "magic",
-    "magic.mime",
-    "maven",
-    "mime.types",
-    "os-release",
-    "perl",
-    "pki/ca-trust",
-    "pki/java",
-    "pki/tls/cert.pem",
-    "pki/tls/certs",
-    "pki/tls/openssl.cnf",
-    "protocols",
-    "services",
-    "ssl/cert.pem",
-    "ssl/certs",
-    "ssl/openssl.cnf",
-    "terminfo",
-)
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Host folders of one sandbox: writable inside (workspace, home, scratch) and not (gateway, mirror, agents)."""
+    """Host folders of one sandbox: writable inside (workspace, home, scratch) and not (gateway, mirror, agents, rootfs).
+
+    Over `prepared`, a folder with a workspace and a home, workspace and home hold what the sandbox changes of these, and
+    `overlay`, a folder on the same disk, has an empty folder for each, which the kernel works in. `rootfs` is a
+    root file system in place of this machine's.
+    """
 
     workspace: Path
     home: Path
@@ -80,6 +55,9 @@ class Folders:
     gateway: Path
     mirror: Path | None = None
     agents: Path | None = None
+    rootfs: Path | None = None
+    prepared: Path | None = None
+    overlay: Path | None = None
 
 
 def version() -> str:
@@ -160,14 +138,14 @@ def arguments(folders: Folders, limits: Limits, *, etc: dict[str, int], seccomp:
     return [
         *("--unshare-user", "--unshare-all", "--disable-userns", "--assert-userns-disabled", "--new-session", "--as-pid-1"),
         *("--uid", str(UID), "--gid", str(GID), "--hostname", "sandbox", "--seccomp", str(seccomp)),
-        *_system(etc),
+        *system.arguments(folders.rootfs, etc),
         *("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"),
         *("--dev", "/dev", *_tmpfs("/dev/shm", "1777", limits.shm_mb * _MIB), "--remount-ro", "/dev"),  # noqa: S108
         *_tmpfs("/tmp", "1777", limits.tmp_mb * _MIB),  # noqa: S108
         *("--dir", "/var", "--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run"),  # noqa: S108
         *_tmpfs("/run", "0755", _RUN_BYTES),
         *("--bind", str(folders.scratch), SCRATCH, "--ro-bind", str(folders.gateway), GATEWAY),
-        *("--bind", str(folders.workspace), WORKSPACE, "--bind", str(folders.home), HOME),
+        *_own(folders),
         *(("--ro-bind", str(folders.mirror), MIRROR) if folders.mirror else ()),
         *(("--ro-bind", str(folders.agents), AGENTS) if folders.agents else ()),
         *extra,
@@ -177,23 +155,14 @@ def arguments(folders: Folders, limits: Limits, *, etc: dict[str, int], seccomp:
     ]
 
 
-def _system(etc: dict[str, int]) -> Iterator[str]:
-    yield from ("--ro-bind", "/usr", "/usr")
-    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
-        path = Path("/", name)
-        if path.is_symlink():
-            yield from ("--symlink", str(path.readlink()), str(path))
-        elif path.is_dir():  # a system from before /usr held it all
-            yield from ("--ro-bind", str(path), str(path))
-    for name, descriptor in etc.items():
-        yield from ("--perms", "0444", "--file", str(descriptor), f"/etc/{name}")
-    for path in _etc_of_host():
-        yield from ("--ro-bind", str(path), str(path))
-
-
-def _etc_of_host() -> Iterator[Path]:
-    yield from (path for name in _ETC_OF_HOST if (path := Path("/etc", name)).exists())
-    yield from sorted(path for path in Path("/etc").glob("java*") if path.is_dir())
+def _own(folders: Folders) -> Iterator[str]:
+    for own, where in ((folders.workspace, WORKSPACE), (folders.home, HOME)):
+        if folders.prepared and folders.overlay:
+            lower, work = folders.prepared / own.name, folders.overlay / own.name
+            yield from ("--overlay-src", str(lower), "--overlay", str(own), str(work), where)
+            yield from ("--ro-bind", str(own), f"{CHANGES}/{own.name}")
+        else:
+            yield from ("--bind", str(own), where)
 
 
 def _tmpfs(where: str, mode: str, size: int) -> tuple[str, ...]:

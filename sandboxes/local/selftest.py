@@ -8,7 +8,8 @@ from pathlib import Path
 
 from sandboxes.errors import SandboxUnavailable
 from sandboxes.local import bare, bwrap, limits
-from sandboxes.local.accounts import Account
+from sandboxes.local.accounts import Account, closed_at
+from sandboxes.local.rootfs import check as check_rootfs
 
 _START_S = 30.0
 _SYSCTL = Path("/proc/sys")
@@ -27,43 +28,41 @@ class Report:
     seconds: float
 
 
-def check(*, root: Path, runtime: Path, account: Account | None) -> Report:
-    """Start a sandbox as `LocalBackend(root, runtime, account)` would and run python3 and git in it.
-    Blocks for some 100 ms. Raises SandboxUnavailable with what is missing and how to get it."""
+def check(*, root: Path, runtime: Path, account: Account | None, rootfs: Path | None = None) -> Report:
+    """Start a sandbox as `LocalBackend(root, runtime, account)` would, on `rootfs` or this machine's system, and run
+    python3 and git in it. Blocks for some 100 ms. Raises SandboxUnavailable with what is missing and how to get it."""
     root, runtime = root.absolute(), runtime.absolute()
     root.mkdir(parents=True, exist_ok=True)
     _reachable(root, account)
     program = bwrap.install(runtime)
     _reachable(runtime, account)
-    python = bwrap.python()
     begun = time.monotonic()
     _run(["true"], program, root, account)
     seconds = time.monotonic() - begun
-    found = _run([python, "-I", "-S", "-c", "import sys; print(sys.version.split()[0])"], program, root, account)
-    if not Path("/usr/bin/git").exists() and not Path("/usr/local/bin/git").exists():
-        raise SandboxUnavailable("No git under /usr: a local sandbox needs one. Install the system's git package.")
-    git = _run(["git", "--version"], program, root, account)
-    return Report(bwrap.version(), f"{python} {found}", git, limits.find().describe(), seconds)
+    if rootfs is None:
+        python = bwrap.python()
+        if not Path("/usr/bin/git").exists() and not Path("/usr/local/bin/git").exists():
+            raise SandboxUnavailable("No git under /usr: a local sandbox needs one. Install the system's git package.")
+        git = _run(["git", "--version"], program, root, account)
+    else:
+        found = check_rootfs(rootfs, program=program, root=root, account=account)
+        python, git = found.python, found.git
+    version = _run([python, "-I", "-S", "-c", "import sys; print(sys.version.split()[0])"], program, root, account, rootfs)
+    return Report(bwrap.version(), f"{python} {version}", git, limits.find().describe(), seconds)
 
 
 def _reachable(folder: Path, account: Account | None) -> None:
     """Sandboxes run under the account: it must be able to pass through all folders above."""
-    if account is None:
-        return
-    for passed in reversed([folder, *folder.parents]):
-        status = passed.stat()
-        mode = status.st_mode
-        may = mode & 0o100 if status.st_uid == account.uid else mode & 0o010 if status.st_gid == account.gid else mode & 0o001
-        if not may:
-            raise SandboxUnavailable(
-                f"The account {account.name}, under which sandboxes run, cannot reach {folder}: {passed} is closed to it. "
-                f"Set ASYNCCODE_DATA to a folder such as /var/lib/asynccode, or run: chmod o+x {passed}"
-            )
+    if account and (passed := closed_at(folder, account)):
+        raise SandboxUnavailable(
+            f"The account {account.name}, under which sandboxes run, cannot reach {folder}: {passed} is closed to it. "
+            f"Set ASYNCCODE_DATA to a folder such as /var/lib/asynccode, or run: chmod o+x {passed}"
+        )
 
 
-def _run(command: list[str], program: Path, root: Path, account: Account | None) -> str:
+def _run(command: list[str], program: Path, root: Path, account: Account | None, rootfs: Path | None = None) -> str:
     """What a command prints in a sandbox of its own. Raises SandboxUnavailable."""
-    done = bare.run(command, program=program, root=root, account=account, timeout=_START_S)
+    done = bare.run(command, program=program, root=root, account=account, rootfs=rootfs, timeout=_START_S)
     if done.returncode != 0:
         raise SandboxUnavailable(why(done.stderr.strip(), program))
     return done.stdout.strip()
