@@ -7,6 +7,7 @@ them, can find, command and destroy every sandbox, also after a crash of the one
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -14,19 +15,35 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sandboxes.base import Backend, Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxInfo, SandboxSpec, TurnSpec
+from sandboxes.base import (
+    HOME,
+    WORKSPACE,
+    Backend,
+    Command,
+    CommandName,
+    Completed,
+    FetchedPatch,
+    Sandbox,
+    SandboxInfo,
+    SandboxSpec,
+    TurnSpec,
+)
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone, SandboxUnavailable
+from sandboxes.inside import strip
 from sandboxes.local import bwrap, control, limits
 from sandboxes.local.accounts import Account
 from sandboxes.local.folder import Folder, ref_of, refs, sweep
 from sandboxes.local.launcher import Launcher, failure
+from sandboxes.local.prepared import OVERLAY, Store
 from sandboxes.local.processes import Process
+from sandboxes.local.rootfs import check as check_rootfs
 
 _PING_S = 20.0
 _ANSWER_S = 30.0
 _FILE_S = 300.0
 _CHECKPOINT_S = 120.0  # a shutdown waits for the turn's checkpoint
 _LEAVE_S = 10.0
+_STRIP_S = 900.0
 _CHUNK = 256 * 1024
 _POLL_S = (0.1, 0.2)  # while the journal grows, when it is quiet
 _ALIVE_S = 1.0
@@ -44,20 +61,38 @@ class LocalBackend(Backend):
         self.root = root.absolute()
         self.runtime = runtime.absolute()
         self.account = account
+        self._pythons: dict[Path, str] = {}
         for folder, mode in ((self.root, 0o711), (self.runtime, 0o755)):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(mode)
 
     @cached_property
     def launcher(self) -> Launcher:
-        return Launcher(bwrap.install(self.runtime), bwrap.python(), self.account, limits.find())
+        return Launcher(bwrap.install(self.runtime), self.account, limits.find())
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.root, self.account, bwrap.install(self.runtime))
+
+    @cached_property
+    def can_overlay(self) -> bool:
+        return self.store.can_overlay()
+
+    def python(self, rootfs: Path | None) -> str:
+        """The path in a sandbox of what runs its supervisor. Raises SandboxUnavailable when its system has none."""
+        if rootfs is None:
+            return bwrap.python()
+        if rootfs not in self._pythons:
+            found = check_rootfs(rootfs, program=bwrap.install(self.runtime), root=self.root, account=self.account)
+            self._pythons[rootfs] = found.python
+        return self._pythons[rootfs]
 
     async def create(self, key: str, spec: SandboxSpec) -> LocalSandbox:
         """A second create with the same key gives the same sandbox, resumed if it was paused."""
         folder = Folder(self.root, ref_of(key))
         for _ in range(3):
             try:
-                folder.make(key, spec, self.account)
+                await asyncio.to_thread(self._make, folder, key, spec)
             except OSError as error:
                 raise SandboxError(f"The sandbox's folder could not be made: {error}.") from error
             try:
@@ -74,6 +109,12 @@ class LocalBackend(Backend):
                 raise
         raise SandboxGone(f"The sandbox {folder.ref} is being destroyed by another process.")
 
+    def _make(self, folder: Folder, key: str, spec: SandboxSpec) -> None:
+        if folder.path.exists():
+            return
+        with self.store.held(spec.prepared) if spec.prepared else contextlib.nullcontext():
+            folder.make(key, spec, self.account)
+
     async def connect(self, ref: str) -> LocalSandbox:
         folder = Folder(self.root, ref)
         _ = folder.key  # raises SandboxGone
@@ -81,10 +122,12 @@ class LocalBackend(Backend):
 
     async def list(self) -> list[SandboxInfo]:
         await asyncio.to_thread(sweep, self.root, self.account)
+        await asyncio.to_thread(self.store.sweep)
         return list(self._infos())
 
     async def discard(self, prepared: str) -> None:
-        """None can be kept here yet."""
+        """Sandboxes that stand on it are not disturbed, not even by a pause: the last one's end takes its files away."""
+        await asyncio.to_thread(self.store.discard, prepared)
 
     def _infos(self) -> Iterator[SandboxInfo]:
         for ref in refs(self.root):
@@ -105,7 +148,8 @@ class LocalSandbox(Sandbox):
 
     @property
     def record(self) -> dict[str, Any]:
-        """isolation, limits (which one holds by what), account (a uid), started_at; while it runs pid and pid_started."""
+        """isolation, limits (which one holds by what), account (a uid), started_at; while it runs pid and pid_started.
+        On a prepared environment: prepared ("overlay" or "copy") and given_mb, what of it is this sandbox's own."""
         return self.folder.read_record()
 
     async def put(self, path: str, data: bytes) -> None:
@@ -182,8 +226,8 @@ class LocalSandbox(Sandbox):
         for is_last in (False, True):
             await asyncio.to_thread(self._stop)
             try:
-                process = await asyncio.to_thread(self.backend.launcher.start, self.folder)
-                self.folder.write_record(self._describe(process))
+                process = await asyncio.to_thread(self._launch)
+                self.folder.write_record({**self.record, **self._describe(process)})
                 await self._ask("ping", _PING_S)
             except SandboxError as error:
                 if is_last:
@@ -192,25 +236,49 @@ class LocalSandbox(Sandbox):
             else:
                 return
 
+    def _launch(self) -> Process:
+        folder, launcher = self.folder, self.backend.launcher
+        python = self.backend.python(folder.rootfs)
+        if not folder.prepared:
+            return launcher.start(folder, python)
+        if "prepared" not in self.record:
+            how, given_mb = self.backend.store.begin(folder, can_overlay=self.backend.can_overlay)
+            folder.write_record({**self.record, "prepared": how, "given_mb": given_mb})
+        how, given_mb = self.record["prepared"], self.record["given_mb"]
+        return launcher.start(folder, python, self.backend.store.lower(folder.prepared) if how == OVERLAY else None, given_mb)
+
     async def pause(self) -> None:
         async with self.folder.locked():
-            if process := _running(self.folder):
-                try:
-                    told, patch = await self._ask("shutdown", _CHECKPOINT_S)
-                except SandboxError:  # it does not answer or cannot: killed below
-                    pass
-                else:
-                    if "sha256" in told:
-                        self.folder.keep_patch({name: told[name] for name in ("turn", "sha256", "left_out")}, patch)
-                    await asyncio.to_thread(process.wait, _LEAVE_S)
-            await asyncio.to_thread(self._stop)
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Let it end by itself, with the checkpoint of its turn, or kill it. The caller holds the folder's lock."""
+        if process := _running(self.folder):
+            try:
+                told, patch = await self._ask("shutdown", _CHECKPOINT_S)
+            except SandboxError:  # it does not answer or cannot: killed below
+                pass
+            else:
+                if "sha256" in told:
+                    self.folder.keep_patch({name: told[name] for name in ("turn", "sha256", "left_out")}, patch)
+                await asyncio.to_thread(process.wait, _LEAVE_S)
+        await asyncio.to_thread(self._stop)
 
     async def resume(self) -> None:
         async with self.folder.locked():
             await self.start()
 
     async def keep(self) -> str:
-        raise SandboxError("Local sandboxes cannot be kept as prepared environments yet.")
+        async with self.folder.locked():
+            await self.start()
+            if (await self._ask("ping", _ANSWER_S))[0]["turn"] is not None:
+                raise SandboxError("The environment cannot be kept while a turn is running.")
+            done = await self.run(strip.argv(WORKSPACE, HOME, self.backend.python(self.folder.rootfs)), timeout=_STRIP_S)
+            if done.code != 0:
+                said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+                raise SandboxError(f"The environment cannot be kept: {said or 'tidying it up took too long.'}")
+            await self._leave()
+            return await asyncio.to_thread(self.backend.store.keep, self.folder, self.record.get("prepared", ""))
 
     async def destroy(self) -> None:
         try:
@@ -218,6 +286,7 @@ class LocalSandbox(Sandbox):
             async with self.folder.locked():
                 await asyncio.to_thread(self._stop)
                 await asyncio.to_thread(self.folder.delete, self.backend.account)
+            await asyncio.to_thread(self.backend.store.sweep)
         except SandboxGone:
             return
 

@@ -4,6 +4,8 @@
                  patch (the last one of a turn that a pause ended)
     gateway/     ours; the gateway puts its socket there; read-only inside
     workspace/ home/ scratch/     the sandbox's own; the host never opens a path in them
+    overlay/     two folders for the kernel, where the sandbox stands on a prepared environment: then workspace and home
+                 hold what it changes of that
 
 A folder appears whole, by a rename from .moving/, and vanishes by one to there; what a crash left in it is swept.
 """
@@ -35,7 +37,8 @@ from sandboxes.local.processes import boot
 
 _REF = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_:-]{0,95}")
-_INSIDE = ("workspace", "home", "scratch")
+_KEPT = ("workspace", "home")
+_INSIDE = (*_KEPT, "scratch", "overlay")
 _MOVING = ".moving"
 _STALE_S = 3600.0
 
@@ -73,6 +76,10 @@ class Folder:
             (made / name).chmod(mode)
             if account and name in _INSIDE:
                 os.chown(made / name, account.uid, account.gid)
+        for name in _KEPT:
+            (made / "overlay" / name).mkdir(mode=0o700)
+            if account:
+                os.chown(made / "overlay" / name, account.uid, account.gid)
         os.close(os.open(made / "state" / "journal.jsonl", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         _write_json(made / "state" / "spec.json", {"key": key, **asdict(spec)})
         try:
@@ -80,7 +87,7 @@ class Folder:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            _delete(made, account)  # somebody else's came first
+            delete(made, account)  # somebody else's came first
 
     @cached_property
     def _spec(self) -> dict[str, Any]:
@@ -95,10 +102,19 @@ class Folder:
         return Limits(**self._spec["limits"])
 
     @property
-    def folders(self) -> bwrap.Folders:
+    def rootfs(self) -> Path | None:
+        return Path(template) if (template := self._spec["template"]) else None
+
+    @property
+    def prepared(self) -> str:
+        """The reference of the prepared environment it began with, or ""."""
+        return str(self._spec["prepared"])
+
+    def folders(self, prepared: Path | None) -> bwrap.Folders:
+        """`prepared` is what workspace and home are laid over, if anything."""
         mirror, agents = (Path(path) if (path := self._spec[name]) else None for name in ("mirror", "agents"))
-        workspace, home, scratch, gateway = (self.path / name for name in (*_INSIDE, "gateway"))
-        return bwrap.Folders(workspace, home, scratch, gateway, mirror, agents)
+        workspace, home, scratch, overlay, gateway = (self.path / name for name in (*_INSIDE, "gateway"))
+        return bwrap.Folders(workspace, home, scratch, gateway, mirror, agents, self.rootfs, prepared, overlay)
 
     def read_record(self) -> dict[str, Any]:
         return self._read_json("record.json") if (self.state / "record.json").exists() else {}
@@ -155,7 +171,13 @@ class Folder:
         """Make it vanish, then delete all that was in it. Only when nothing runs in it any more."""
         gone = moving(self.root) / f"gone-{secrets.token_hex(8)}"
         self.path.rename(gone)
-        _delete(gone, account)
+        delete(gone, account)
+
+    def take_out(self, made: Path) -> None:
+        """Move workspace and home, as they are, into an empty folder on the same disk. Only when nothing runs in it any
+        more; afterwards it can only be deleted."""
+        for name in _KEPT:
+            (self.path / name).rename(made / name)
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:
@@ -174,7 +196,7 @@ def sweep(root: Path, account: Account | None) -> None:
     for entry in os.scandir(moving(root)):
         with contextlib.suppress(FileNotFoundError):  # another process deletes it right now
             if time.time() - entry.stat(follow_symlinks=False).st_ctime > _STALE_S:
-                _delete(Path(entry.path), account)
+                delete(Path(entry.path), account)
 
 
 def moving(root: Path) -> Path:
@@ -186,9 +208,9 @@ def moving(root: Path) -> Path:
     return folder
 
 
-def _delete(path: Path, account: Account | None) -> None:
-    """Delete a sandbox's folder. What the agent wrote is deleted as its account and by programs that follow no links;
-    modes that forbid even that are lifted first. Missing is fine."""
+def delete(path: Path, account: Account | None) -> None:
+    """Delete a sandbox's folder, or what was kept of one. What the agent wrote is deleted as its account and by programs
+    that follow no links; modes that forbid even that are lifted first. Missing is fine."""
     inside = [str(path / name) for name in _INSIDE]
     script = 'rm -rf -- "$@" 2>/dev/null || { chmod -R u+rwX -- "$@" 2>/dev/null; rm -rf -- "$@" 2>/dev/null; }'
     argv, environment = ["/bin/sh", "-c", script, "sh", *inside], {"PATH": bwrap.PATH}

@@ -33,16 +33,16 @@ class Launcher:
     """What starting a sandbox needs and does not change from one to the next."""
 
     program: Path  # bwrap
-    python: str
     account: Account | None
     cgroups: Cgroups
 
-    def start(self, folder: Folder) -> Process:
-        """Start bwrap with the supervisor on a folder, and put it under its limits; blocks some 20 ms.
+    def start(self, folder: Folder, python: str, prepared: Path | None = None, given_mb: int = 0) -> Process:
+        """Start bwrap with the supervisor, run by `python`, on a folder, and put it under its limits; blocks some 20 ms.
+        Workspace and home lie over `prepared`, if that is given; `given_mb` of what is in them do not count.
         The sandbox is up when its control socket answers. Raises SandboxError with bwrap's own words when it fails."""
         try:
             groups = self.cgroups.make(folder.ref, folder.limits)
-            process = self._spawn(folder)
+            process = self._spawn(folder, python, prepared, given_mb)
             limits.enter(groups, process.pid)
             if "cpu" not in self.cgroups.parents:
                 os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
@@ -52,7 +52,7 @@ class Launcher:
             raise SandboxError(f"The sandbox could not be started: {error}.") from error
         return process
 
-    def _spawn(self, folder: Folder) -> Process:
+    def _spawn(self, folder: Folder, python: str, prepared: Path | None, given_mb: int) -> Process:
         with contextlib.ExitStack() as stack:
 
             def ours(descriptor: int) -> int:
@@ -71,10 +71,12 @@ class Launcher:
             argv = [
                 # The one in between ends at once: bwrap is nobody's child but init's, in a session of its own.
                 *(_setsid(), "--fork", str(self.program)),
-                *bwrap.arguments(folder.folders, folder.limits, etc=etc, seccomp=rules, extra=extra),
-                *(self.python, "-I", "-S", bwrap.SUPERVISOR, "--journal-fd", str(journal), "--control-fd", str(control_socket)),
+                *bwrap.arguments(folder.folders(prepared), folder.limits, etc=etc, seccomp=rules, extra=extra),
+                *(python, "-I", "-S", bwrap.SUPERVISOR, "--journal-fd", str(journal), "--control-fd", str(control_socket)),
                 *("--scratch", bwrap.SCRATCH, "--gateway", f"{bwrap.GATEWAY}/gateway.sock"),
-                *("--limits", json.dumps(self._limits(folder.limits))),
+                *("--limits", json.dumps(self._limits(folder.limits, given_mb))),
+                *(("--prepared", "yes") if folder.prepared else ()),
+                *(("--disk-roots", f"{bwrap.CHANGES}/workspace:{bwrap.CHANGES}/home") if prepared else ()),
             ]
             inherited = (*etc.values(), rules, app, info, status_inside, journal, control_socket)
             try:
@@ -97,8 +99,10 @@ class Launcher:
                 raise failure(folder)
             return process
 
-    def _limits(self, of: Limits) -> dict[str, Any]:
-        return {**{name: asdict(of)[name] for name in _LIMITS_INSIDE}, "watch_memory": "memory" not in self.cgroups.parents}
+    def _limits(self, of: Limits, given_mb: int) -> dict[str, Any]:
+        inside = {name: asdict(of)[name] for name in _LIMITS_INSIDE}
+        inside["disk_mb"] += given_mb if inside["disk_mb"] else 0
+        return {**inside, "watch_memory": "memory" not in self.cgroups.parents}
 
 
 def failure(folder: Folder) -> SandboxError:
