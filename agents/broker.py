@@ -86,7 +86,7 @@ class Broker:
             return _refuse(api, 404, "asynccode: This is not one of the requests that are passed on to a model.")
         try:
             async with self._opening.setdefault(key, asyncio.Semaphore(OPENING)):
-                grant = await self._open(key, _token(headers, query), api.provider)
+                grant = await self._open(key, shown(headers, query), api.provider)
         except Exception:
             logger.exception("Whether sandbox %s may ask a model could not be found out", key)
             return _refuse(api, 503, "asynccode: The database cannot be asked just now. Try again in a moment.", ("retry-after", "1"))
@@ -186,11 +186,11 @@ class Broker:
                 await asyncio.sleep(pause)
 
 
-def _token(headers: Headers, query: str) -> str:
+def shown(headers: Headers, query: str) -> str:
     """What is shown instead of a key, in any provider's way; "" when nothing is."""
-    shown = {name.lower(): value.strip() for name, value in headers}
-    bearer = re.sub("(?i)^bearer +", "", shown.get("authorization", ""))
-    places = [shown.get("x-api-key", ""), bearer, shown.get("x-goog-api-key", ""), dict(parse_qsl(query)).get("key", "")]
+    said = {name.lower(): value.strip() for name, value in headers}
+    bearer = re.sub("(?i)^bearer +", "", said.get("authorization", ""))
+    places = [said.get("x-api-key", ""), bearer, said.get("x-goog-api-key", ""), dict(parse_qsl(query)).get("key", "")]
     return next((place for place in places if place.startswith(BEGINS)), "")
 
 

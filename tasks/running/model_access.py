@@ -39,6 +39,7 @@ __all__ = [
     "called",
     "fitted",
     "is_in_environment",
+    "is_outside",
     "key_for",
     "open",
     "outside",
@@ -174,6 +175,11 @@ def outside(token: str) -> str:
     if shown is None or not constant_time_compare(token, _token(int(shown[1]), int(shown[2]))):
         return ""
     return f"{OUTSIDE}:{int(shown[1])}:{int(shown[2])}"
+
+
+def is_outside(key: str) -> bool:
+    """Whether this is what `outside` gave."""
+    return key.startswith(f"{OUTSIDE}:")
 
 
 def open(key: str, token: str, provider: str) -> Grant | Refusal:

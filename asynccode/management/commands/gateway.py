@@ -1,8 +1,9 @@
-"""Run the gateway: the only way out of this host's local sandboxes, and to the models."""
+"""Run the gateway: the only way out of this host's local sandboxes, and to the models for sandboxes anywhere."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +14,21 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import close_old_connections, connection
 
-from agents.broker import Broker
+from agents.apis.registry import APIS
+from agents.broker import Broker, shown
+from agents.grants import Grant, Refusal
 from agents.upstream import NotAllowed, Upstream
 from sandboxes.addresses import Addresses
 from sandboxes.egress import HostError, PolicyError
 from sandboxes.gateway import Gateway
+from sandboxes.listener import Listener, parse_listen
 from tasks.running import model_access, network
 
+logger = logging.getLogger(__name__)
+
 THREADS = 4  # of the broker, with a database connection each
+OUTSIDE_THREADS = 2  # more of them, for questions of sandboxes on other machines: these shall not hold up the local ones
+REFUSED_S = 1.0  # how long one of those waits for a no, so that it cannot ask the database without end
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,18 +55,48 @@ class Command(BaseCommand):
 
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="broker")
         in_order = ThreadPoolExecutor(1, thread_name_prefix="attempts")
-        broker = Broker(open=_in(threads, model_access.open), record=_in(threads, model_access.record), upstream=Upstream(resolve))
+        outside = ThreadPoolExecutor(OUTSIDE_THREADS, thread_name_prefix="outside")
+        here, elsewhere = _in(threads, model_access.open), _in(outside, model_access.open)
+
+        async def open(key: str, token: str, provider: str) -> Grant | Refusal:
+            if not model_access.is_outside(key):
+                return await here(key, token, provider)
+            answer = await elsewhere(key, token, provider)
+            if isinstance(answer, Refusal):
+                await asyncio.sleep(REFUSED_S)
+            return answer
+
+        broker = Broker(open=open, record=_in(threads, model_access.record), upstream=Upstream(resolve))
         gateway = Gateway(root, allow_private=settings.ALLOW_PRIVATE_HOSTS, on_attempt=_in(in_order, network.record), service=broker)
         task = asyncio.current_task()
         assert task is not None
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
-            await gateway.serve()
+            await asyncio.gather(gateway.serve(), _serve_outside(broker))
         except asyncio.CancelledError:
             self.stdout.write("Stopped.")
         finally:
             await broker.close()
+
+
+async def _serve_outside(broker: Broker) -> None:
+    """Serve the models to sandboxes on other machines, if the operator wants that. What is wrong with it stops nothing else."""
+    if not settings.GATEWAY_PUBLIC_URL:
+        return
+    try:
+        where = parse_listen(settings.GATEWAY_LISTEN)
+    except ValueError as error:
+        logger.error("Sandboxes on other machines cannot reach the models: %s Local sandboxes go on.", error)
+        return
+
+    def identify(target: str, headers: list[tuple[str, str]]) -> str:
+        return model_access.outside(shown(headers, target.partition("?")[2]))
+
+    try:
+        await Listener(where, paths=APIS, identify=identify, service=broker).serve()
+    except Exception:
+        logger.exception("Sandboxes on other machines cannot reach the models any more, until the gateway is started anew")
 
 
 def _in(threads: ThreadPoolExecutor, function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
