@@ -226,11 +226,13 @@ def test_a_template_has_a_name_that_e2b_knows(repo: Repo, alice: User, settings:
     assert repo.template == "team/python-3.12:v2"
 
 
-def test_without_e2b_a_name_is_refused_with_what_may_stand_there_instead(make_repo: MakeRepo, alice: User, bob: User, settings: Any) -> None:
+def test_without_e2b_a_name_is_refused_with_what_may_stand_there_instead(
+    make_repo: MakeRepo, alice: User, bob: User, settings: Any
+) -> None:
     settings.E2B_API_KEY = ""
-    with pytest.raises(InvalidInput, match="not set up here. Give the absolute path of a folder with a root file system"):
+    with pytest.raises(InvalidInput, match=r"not set up here\. Give the absolute path of a folder with a root file system"):
         update(make_repo(alice), alice, template="team/python")
-    with pytest.raises(InvalidInput, match="not set up here. Leave this empty"):
+    with pytest.raises(InvalidInput, match=r"not set up here\. Leave this empty"):
         update(make_repo(bob), bob, template="team/python")
 
 
