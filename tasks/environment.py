@@ -30,6 +30,7 @@ from tasks.models import (
     User,
     Variable,
 )
+from tasks.running import prepared
 from tasks.running.templates import is_folder
 
 logger = logging.getLogger(__name__)
@@ -58,11 +59,12 @@ def update_environment(
     network_hosts: Sequence[str],
     name: str | None = None,
     template: str | None = None,
+    prepares: bool | None = None,
 ) -> None:
     """Set how sandboxes of this repository are prepared and what they may reach; running ones stay as they are.
 
     `name` is what pages call the repository, `template` what its sandboxes start from where the backend has templates ("" for
-    the usual one); without them it keeps those it has.
+    the usual one), `prepares` whether what the setup script leaves is kept for later runs; without them it keeps those it has.
     """
     _check_owner(repo, by)
     name = repo.name if name is None else name.strip()
@@ -80,6 +82,7 @@ def update_environment(
     Repo.objects.filter(pk=repo.pk).update(
         name=name,
         template=template,
+        prepares=repo.prepares if prepares is None else prepares,
         setup_script=setup_script.strip(),
         check_command=check_command.strip(),
         network_preset=network_preset,
@@ -191,6 +194,28 @@ def remove_variable(*, repo: Repo, by: User, name: str) -> bool:
     _check_owner(repo, by)
     deleted, _ = Variable.objects.filter(repo=repo, name=name).delete()
     return deleted > 0
+
+
+def rebuild_prepared(*, environment: PreparedEnvironment, by: User) -> Run | None:
+    """Delete a prepared environment and build it anew, with the script and the variables as they are now; the run that does so.
+    Conflict, RepoUnavailable."""
+    repo = environment.repo
+    _check_owner(repo, by)
+    if not repo.setup_script or not repo.prepares:
+        raise Conflict("Nothing is prepared for this repository: it has no setup script, or one that runs in each sandbox.")
+    with transaction.atomic():
+        prepared.forget(environment)
+        place = (environment.backend, environment.host)
+        return prepared.begin(
+            repo, by, commit=environment.base_commit, branch=repo.default_branch, place=place, template=environment.template, anew=True
+        )
+
+
+def delete_prepared(*, environment: PreparedEnvironment, by: User) -> None:
+    """Give a prepared environment to no run any more, and delete it when the last sandbox that stands on it is gone. One that is
+    being built is stopped."""
+    _check_owner(environment.repo, by)
+    prepared.forget(environment)
 
 
 def remove_repo(*, repo: Repo, by: User) -> None:

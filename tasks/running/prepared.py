@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 KEPT = 3  # environments of a repository in one place
 AGAIN = timedelta(days=1)  # after which one that failed is tried again by itself
 MOST_LOG = 16_000  # characters of its end
-_MOST_EVENTS = 200
+_MOST_EVENTS = 50  # of it
 SCRIPT = 'echo "The setup script is done; what it left is kept."'
 
 
@@ -132,7 +132,8 @@ def begin(repo: Repo, by: User, *, commit: str, branch: str, place: tuple[str, s
         same = _at(repo, backend, host).filter(key=wanted).exclude(status=PreparedStatus.GONE)
         if not anew and same.exclude(status=PreparedStatus.FAILED, created_at__lt=Now() - AGAIN).exists():
             return None
-        same.update(status=PreparedStatus.GONE)
+        for old in same:
+            forget(old)
         title = f"Environment of {repo.name}"
         run = unlisted.create(repo=repo, by=by, title=title, script=SCRIPT, commit=commit, branch=branch, backend=backend)
         PreparedEnvironment.objects.create(
@@ -180,7 +181,7 @@ def settle(run_id: int) -> None:
             status = PreparedStatus.GONE  # it was we who stopped; the next run begins another one
         elif row.run.status == RunStatus.CANCELED:
             row.error = "It was stopped."
-        row.log, row.seconds = _said(run_id)
+        row.log, row.seconds = said(run_id)
         row.save(update_fields=["ref", "error", "log", "seconds"])
         # If it was deleted meanwhile, what was kept is discarded with it.
         PreparedEnvironment.objects.filter(pk=row.pk, status=PreparedStatus.BUILDING).update(status=status, expires_at=_expiry())
@@ -196,7 +197,7 @@ async def _keep(row: Sandbox) -> str:
     return await box.keep()
 
 
-def _said(run_id: int) -> tuple[str, float | None]:
+def said(run_id: int) -> tuple[str, float | None]:
     """The end of what the setup script said, and the seconds that it took."""
     logs = Event.objects.filter(run=run_id, kind=EventKind.LOG, data__step="setup").order_by("-seq")[:_MOST_EVENTS]
     text = "".join(str(event.data.get("text", "")) for event in reversed(logs))

@@ -43,6 +43,11 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
+def took(seconds: float | None) -> str:
+    return shown.took(seconds)
+
+
+@register.filter
 def first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
 

@@ -33,6 +33,7 @@ class EnvironmentForm(VerbForm):
         error_messages={"max_length": f"{environment.MOST_NAME} characters are the most."},
     )
     setup_script = ScriptField(rows=6, required=False, placeholder="pip install -r requirements.txt")
+    runs_each_time = forms.BooleanField(required=False)
     check_command = forms.CharField(required=False, widget=forms.TextInput(attrs={**_PLAIN, "placeholder": "make test"}))
     network_preset = forms.ChoiceField(choices=NetworkPreset.choices, widget=forms.RadioSelect)
     network_hosts = ScriptField(rows=3, required=False, placeholder="example.org\n*.example.org")
@@ -41,7 +42,10 @@ class EnvironmentForm(VerbForm):
     @classmethod
     def of(cls, repo: Repo, data: Any = None) -> EnvironmentForm:
         names = ("name", "setup_script", "check_command", "network_preset", "template")
-        initial = {name: getattr(repo, name) for name in names} | {"network_hosts": "\n".join(repo.network_hosts)}
+        initial = {name: getattr(repo, name) for name in names} | {
+            "network_hosts": "\n".join(repo.network_hosts),
+            "runs_each_time": not repo.prepares,
+        }
         return cls(data, initial=initial)
 
     def submit(self, *, repo: Repo, by: User) -> bool:
@@ -51,6 +55,7 @@ class EnvironmentForm(VerbForm):
                 by=by,
                 name=self.cleaned_data["name"] or None,
                 setup_script=self.cleaned_data["setup_script"],
+                prepares=not self.cleaned_data["runs_each_time"],
                 check_command=self.cleaned_data["check_command"],
                 network_preset=self.cleaned_data["network_preset"],
                 network_hosts=self.cleaned_data["network_hosts"].split("\n"),

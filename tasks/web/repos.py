@@ -18,6 +18,7 @@ from tasks.errors import AppError
 from tasks.models import Operation, OperationStatus, Repo, RepoMcpServer, Task, User
 from tasks.web.access import Request, action, done
 from tasks.web.mcp_forms import McpServerForm, McpServerRow
+from tasks.web.prepared import PreparedRow
 from tasks.web.repo_forms import EnvironmentForm, RepoForm, SeveralForm, VariableForm
 from tasks.web.trial import Trial
 
@@ -108,12 +109,15 @@ def repo(request: Request, pk: int) -> HttpResponse:
 def page(request: Request, found: Repo, *, part: str = "", **forms: object) -> HttpResponse:
     """The page of a repository, or that part of it that HTMX asks for; `forms` are those that were filled in."""
     if request.htmx:
-        part = part or {"head": "head", "variables": "variables", "mcp-servers": "mcp_servers"}.get(request.htmx.target or "", "")
+        part = part or {"head": "head", "variables": "variables", "mcp-servers": "mcp_servers", "prepared": "prepared"}.get(
+            request.htmx.target or "", ""
+        )
     count = found.tasks.filter(is_trial=False).count()
     context = {"repo": found, "row": RepoRow(found, count, services.mirror_operation(found)), "registries": PACKAGE_REGISTRIES}
     context |= {"form": EnvironmentForm.of(found), "variable_form": VariableForm(), "several_form": SeveralForm()} | forms
     context |= {"change_form": _change_form(request, found), "trial": Trial.newest(found)} | forms
     context |= {"mcp_rows": McpServerRow.all_of(found), "mcp_form": McpServerForm()}
+    context |= {"prepared_rows": PreparedRow.all_of(found)}
     context |= {"mcp_change_form": _mcp_change_form(request, found)} | forms
     has_errors = any(getattr(form, "errors", None) for form in forms.values())
     template = f"tasks/repo.html#{part}" if part and request.htmx else "tasks/repo.html"

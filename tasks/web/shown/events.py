@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.utils.dateparse import parse_datetime
 from django.utils.safestring import SafeString
 
 from agents.adapters.base import ErrorClass
@@ -296,6 +297,8 @@ class _Batch:
         elif isinstance(ended := data.get("ended"), dict):
             look, sentence = _ended(string(data.get("step"))[:40].capitalize(), ended)
             self._piece(event, look, html=text_html(sentence), label="" if look == "note" else "Error")
+        elif isinstance(prepared := data.get("prepared"), dict):
+            self._piece(event, "note", html=text_html(_prepared(prepared)))
         elif "reverted_to" in data:
             to = int(number(data["reverted_to"]) or 0)
             self._piece(event, "divider", html=text_html(f"Went back to turn {to}" if to else "Went back to the beginning"), begins=True)
@@ -359,6 +362,14 @@ def _usage(data: Mapping[str, Any]) -> str:
     if cost is not None:
         parts.append(f"${cost:,.2f}" if cost >= 0.01 or cost == 0 else "under $0.01")
     return " · ".join(parts)
+
+
+def _prepared(data: Mapping[str, Any]) -> str:
+    """What stands where the setup script would."""
+    at, seconds = parse_datetime(string(data.get("at"))[:40]), number(data.get("seconds"))
+    built = f" of {at:%-d %B %Y, %H:%M} UTC" if at else ""
+    saved = f"; saved {took(seconds)}" if seconds is not None else ""
+    return f"Setup: prepared environment{built}{saved}"
 
 
 def _ended(step: str, data: Mapping[str, Any]) -> tuple[str, str]:

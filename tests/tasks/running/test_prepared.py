@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from tasks import environment, services, trials
+from tasks.errors import NotAllowed
 from tasks.models import (
     Event,
     EventKind,
@@ -353,3 +354,27 @@ def test_deleted_while_it_is_built_it_is_stopped(shop: Shop, remembered: Remembe
     jobs.destroy_sandbox(built.sandboxes.get().pk)
     tidy()
     assert not PreparedEnvironment.objects.exists()
+
+
+def test_it_is_built_anew_with_the_script_as_it_is_now(shop: Shop, alice: User, remembered: RememberedBackend) -> None:
+    shop.start()
+    first = shop.build()
+    Repo.objects.filter(pk=shop.repo.pk).update(setup_script="make other")
+    first.refresh_from_db()
+    run = environment.rebuild_prepared(environment=first, by=alice)
+    second = shop.row()
+    assert (second.run, second.status, second.base_commit) == (run, PreparedStatus.BUILDING, first.base_commit)
+    assert second.key != first.key
+    tidy()
+    assert PreparedEnvironment.objects.get() == second
+    assert not remembered.kept
+
+
+def test_nobody_else_deletes_it_or_builds_it_anew(shop: Shop, bob: User, remembered: RememberedBackend) -> None:
+    shop.start()
+    row = shop.build()
+    with pytest.raises(NotAllowed):
+        environment.rebuild_prepared(environment=row, by=bob)
+    with pytest.raises(NotAllowed):
+        environment.delete_prepared(environment=row, by=bob)
+    assert shop.row().status == PreparedStatus.READY

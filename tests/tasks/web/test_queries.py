@@ -14,7 +14,21 @@ from django.urls import get_resolver, reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from tasks.models import ApiToken, Attachment, Credential, Event, Patch, Preset, PromptTemplate, Repo, Run, Task, Turn, User
+from tasks.models import (
+    ApiToken,
+    Attachment,
+    Credential,
+    Event,
+    Patch,
+    PreparedEnvironment,
+    Preset,
+    PromptTemplate,
+    Repo,
+    Run,
+    Task,
+    Turn,
+    User,
+)
 from tasks.running import events
 from tasks.web.log import MOST_EVENTS
 from tasks.web.urls import urlpatterns
@@ -50,6 +64,7 @@ class World:
         self.key.save()
         self.attachment = self._attachment("first")
         self.trial = self._run(make_task(repo=self.repo, is_trial=True), "running")
+        self.prepared = self._prepared(0)
         self._fill(self.run)
         self.grow(1, 1 + len(STATUSES))
 
@@ -59,6 +74,7 @@ class World:
                 owner=self.owner, source=f"https://example.org/{number}", name=f"repo {number}", mirrored_at=timezone.now()
             )
             self.repo.variables.create(name=f"N{number}", value="1", is_secret=False, phase="agent")
+            self._prepared(number)
             self.repo.mcp_servers.create(name=f"s{number}", url=f"https://s{number}.example/mcp")
             self._run(self.make_task(repo=repo, prompt="find me"), STATUSES[number % len(STATUSES)])
             self._run(self.make_task(archived_at=timezone.now()), "succeeded")
@@ -69,6 +85,11 @@ class World:
             PromptTemplate.objects.create(owner=self.owner, name=f"prompt {number}", prompt="x")
             Preset.objects.create(owner=self.owner, name=f"preset {number}", choices=self.preset.choices)
             ApiToken.objects.create(user=self.owner, name=f"token {number}", digest=f"{number:064}", hint="ac_1")
+
+    def _prepared(self, number: int) -> PreparedEnvironment:
+        run = self._run(self.make_task(repo=self.repo, is_trial=True), "running") if number < 2 else None
+        status = "building" if run else "failed"
+        return self.repo.prepared.create(backend="local", key=f"{number:064}", base_commit="a" * 40, run=run, status=status)
 
     def _run(self, task: Task, status: str) -> Run:
         run = self.make_run(task, status=status, started_at=timezone.now(), sandbox=status == "running")
@@ -185,6 +206,8 @@ CALLS: dict[str, list[Call]] = {
     "mcp-server-set": [do("@repo", name="s1", url="https://new.example/mcp"), do("@repo", name="new", status=422)],
     "mcp-server-remove": [show("@repo", "s1"), do("@repo", "s1")],
     "mcp-server-allow": [do("@repo", "s1")],
+    "prepared-rebuild": [show("@repo", "@prepared"), do("@repo", "@prepared", status=409)],
+    "prepared-delete": [show("@repo", "@prepared"), do("@repo", "@prepared")],
     "sign-in": [Call(status=302)],
     "login-link": [show("wrong"), do("wrong", status=410)],
     "sign-out": [do()],

@@ -57,6 +57,12 @@ def text_of(*pieces: Shown) -> str:
         ({"patch": "final", "files": 1, "additions": 2, "deletions": 0}, "patch", "Patch: 1 file, +2 −0"),
         ({"patch": "checkpoint", "files": 3, "additions": 12, "deletions": 3}, "patch", "Checkpoint: 3 files, +12 −3"),
         ({"patch": "checkpoint", "files": 0}, "patch", "Checkpoint: no changes"),
+        (
+            {"prepared": {"at": "2026-11-24T14:02:33.5+00:00", "seconds": 42.3}},
+            "note",
+            "Setup: prepared environment of 24 November 2026, 14:02 UTC; saved 42 s",
+        ),
+        ({"prepared": {"at": "never", "seconds": "<b>"}}, "note", "Setup: prepared environment"),
         ({"something": "new"}, "note", "{ &quot;something&quot;: &quot;new&quot; }"),
     ],
 )
