@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any
 
 from sandboxes.local import accounts, bwrap
 from sandboxes.local.accounts import Account, run_as
@@ -188,7 +187,7 @@ class Box:
     def processes(self) -> dict[int, str]:
         """Everything inside, by the host's process ids, with its command line."""
         found = {}
-        for pid in _family(self.pid):
+        for pid in self._family():
             with contextlib.suppress(OSError):
                 found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         return found
@@ -196,7 +195,7 @@ class Box:
     async def freeze(self) -> None:
         """Stop every process inside where it is, also those that are just being started."""
         deadline = time.monotonic() + _FREEZE_S
-        while running := [pid for pid, state in _family(self.pid).items() if state not in "TtZX"]:
+        while running := [pid for pid, state in self._family().items() if state not in "TtZX"]:
             for pid in running:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
@@ -205,18 +204,20 @@ class Box:
             await asyncio.sleep(0.002)
 
     def thaw(self) -> None:
-        for pid in _family(self.pid):
+        for pid in self._family():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
+    def _family(self) -> dict[int, str]:
+        return _family(self.pid) if self._process is not None and self._process.returncode is None else {}
+
     async def kill(self) -> None:
         """The kernel ends a namespace with its init: when this returns, nothing of it runs."""
-        if self._process is None:
+        if self._process is None or self._process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL) if self.pid else self._process.kill()
         await self._process.wait()
-        self.pid = 0
 
     async def remove(self) -> None:
         await self.kill()
@@ -234,7 +235,7 @@ async def copy(source: Path, target: Path) -> None:
         raise BoxError(said.decode(errors="replace"))
 
 
-def _family(pid: int) -> dict[int, Any]:
+def _family(pid: int) -> dict[int, str]:
     """A process and all that descend from it, with their states; none for 0."""
     if not pid:
         return {}

@@ -113,7 +113,7 @@ class Cloud:
             self._by_key[key] = asyncio.ensure_future(self._create(body))
         try:
             return await asyncio.shield(self._by_key[key])
-        except Refused:
+        except Exception:
             self._by_key.pop(key, None)
             raise
 

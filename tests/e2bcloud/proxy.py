@@ -132,8 +132,9 @@ async def _send(head: Head, body: bytes | None, split: Fault | None, reader: asy
 async def _give(source: asyncio.StreamReader, writer: asyncio.StreamWriter, tap: Fault | None) -> None:
     """Pass an answer back, until its end or until the fault wants it to end."""
     if tap is not None:
-        writer.write(await source.readuntil(b"\r\n\r\n"))
-        if (size := await source.readuntil(b"\r\n")) and tap.args.get("start", True):  # the start event is never cut
+        writer.write(head := await source.readuntil(b"\r\n\r\n"))
+        if b"chunked" in head.lower():  # a message of a stream is a chunk; the first one, the start event, is never cut
+            size = await source.readuntil(b"\r\n")
             writer.write(size + await source.readexactly(int(size, 16) + 2))
         left = int(tap.args.get("after", 0))
         while left >= 0 and (data := await source.read(PIECE)):

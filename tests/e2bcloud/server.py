@@ -169,6 +169,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     for task in list(open_now):
         task.cancel()
     await asyncio.gather(*open_now, return_exceptions=True)
+    await cloud.close()  # of what was just being made
     for name in _OURS:
         with contextlib.suppress(OSError):
             shutil.rmtree(root / name)
