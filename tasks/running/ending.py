@@ -1,22 +1,18 @@
-"""The end of a turn: its patch is fetched and its status judged, or its sandbox is gone before that."""
+"""The end of a turn: its patch is fetched and its status judged."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
-from agents.registry import ADAPTERS
 from sandboxes.base import FetchedPatch
-from sandboxes.errors import FileMissing, SandboxGone
+from sandboxes.errors import AccountRefused, FileMissing, SandboxGone
 from tasks.models import EventKind, Mode, PatchKind, Run, RunStatus, Sandbox, SandboxStatus, Turn
-from tasks.running import backends, events, lifecycle, nudge, patches, prepared, sleeping, usage, verdicts
+from tasks.running import backends, events, lifecycle, patches, prepared, refusals, sleeping, usage, verdicts
 from tasks.running.redact import redactor
-
-MOST_GENERATIONS = 6
 
 
 def give_up(run_id: int, generation: int, error: str) -> None:
@@ -56,7 +52,11 @@ def finish_turn(run_id: int, generation: int) -> None:
         return
     said = turn.outcome
     kind = PatchKind.CHECKPOINT if said["reason"] == "shutdown" else PatchKind.FINAL
-    fetched = _fetch(turn, kind) if said.get("has_patch") else None
+    try:
+        fetched = _fetch(turn, kind) if said.get("has_patch") else None
+    except AccountRefused as error:
+        give_up(run_id, generation, refusals.said_of(error, has_sandbox=True))
+        return
     to, stage, outcome = verdicts.judge(turn, said, has_patch=fetched is not None or not said.get("has_patch"))
     fence = Q(generation=generation)
     message = redactor(turn.run).text(outcome.message)
@@ -78,34 +78,3 @@ def finish_turn(run_id: int, generation: int) -> None:
     if turn.run.task.is_trial:
         prepared.after(turn.run)
     sleeping.put_to_sleep(run_id, generation)
-
-
-def sandbox_lost(run_id: int, generation: int) -> None:
-    """A running turn's sandbox is gone: start over if the turn never began or its conversation can go on, else say so."""
-    run = Run.objects.filter(pk=run_id, generation=generation, status=RunStatus.RUNNING).first()
-    if run is None:
-        return
-    turn = Turn.objects.filter(run=run, status=RunStatus.RUNNING).first()
-    if turn is None or turn.outcome is not None:
-        nudge.enqueue_now(settings.QUEUE_HOST, "finish_turn", run_id, generation)
-        return
-    Sandbox.objects.filter(run=run, generation=generation).update(status=SandboxStatus.LOST)
-    row = Sandbox.objects.get(run=run, generation=generation)
-    has_begun = row.parse_state.get("turn") == turn.number
-    fence = Q(generation=generation)
-    if run.stop_requested_at:
-        lifecycle.finish(run_id, source=[RunStatus.RUNNING], to=RunStatus.CANCELED, fence=fence)
-    elif generation < MOST_GENERATIONS and (not has_begun or ADAPTERS[run.agent].can_resume):
-        with transaction.atomic():
-            text = "The sandbox was lost; the run goes on in a new one, from the last checkpoint and a transcript of what was said."
-            events.append(run_id, EventKind.ERROR, {"text": text}, turn_id=turn.pk)
-            lifecycle.requeue(run_id, source=[RunStatus.RUNNING], fence=fence, generation=generation + 1)
-        nudge.dispatch()
-    else:
-        lifecycle.finish(
-            run_id,
-            source=[RunStatus.RUNNING],
-            to=RunStatus.INTERRUPTED,
-            fence=fence,
-            error="The sandbox stopped before the turn was over. The last checkpoint is kept; retry starts a new attempt.",
-        )

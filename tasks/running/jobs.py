@@ -8,7 +8,8 @@ from django.core.management import call_command
 from tasks.models import Repo
 from tasks.running import operations
 from tasks.running.attachments import forget_drafts
-from tasks.running.ending import collect_checkpoint, finish_turn, give_up, sandbox_lost
+from tasks.running.ending import collect_checkpoint, finish_turn, give_up
+from tasks.running.losing import sandbox_lost
 from tasks.running.prepared import discard as discard_prepared
 from tasks.running.prepared import settle as settle_prepared
 from tasks.running.reaping import destroy_sandbox, reap

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from asgiref.sync import async_to_sync
 from django.db import connection
 
-from sandboxes.errors import SandboxGone
+from sandboxes.errors import SandboxError, SandboxGone
 from tasks.models import ACTIVE, Sandbox, SandboxStatus
-from tasks.running import backends
+from tasks.running import backends, capacity, nudge
+
+logger = logging.getLogger(__name__)
 
 _SLEEP = 0x61636F73 << 32  # with a run's number: an advisory lock on its sandbox's sleep
 
@@ -35,9 +38,15 @@ def put_to_sleep(run_id: int, generation: int) -> None:
         try:
             async_to_sync(_pause)(row)
         except SandboxGone:
-            Sandbox.objects.filter(pk=row.pk).update(status=SandboxStatus.LOST)
+            capacity.lose(row.pk)
+        except SandboxError as error:
+            logger.warning("%s was not put to sleep (%s); reconcile tries again.", row, error)
+            return
         else:
-            Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.LIVE).update(status=SandboxStatus.PAUSED)
+            slept = {"status": SandboxStatus.PAUSED, "expires_at": None, "warned_at": None}
+            Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.LIVE).update(**slept)
+    if row.backend != "local":
+        nudge.dispatch()  # others may have waited for it to be asleep
 
 
 async def _pause(row: Sandbox) -> None:

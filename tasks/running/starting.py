@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
-from contextlib import nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -12,24 +14,29 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from agents.registry import UnknownAgentError
 from sandboxes.base import Sandbox as Box
 from sandboxes.base import SandboxSpec, TurnSpec
-from sandboxes.errors import PreparedGone, SandboxError, SandboxGone
+from sandboxes.errors import AccountRefused, PreparedGone, SandboxError, SandboxGone, SandboxLimited
 from tasks.errors import AppError
 from tasks.models import ACTIVE, EventKind, Patch, Run, RunStatus, Sandbox, SandboxStatus, Turn
 from tasks.running import (
     attachments,
     backends,
+    capacity,
     ending,
     events,
     installs,
     lifecycle,
+    lifetimes,
+    losing,
     nudge,
     operations,
     patches,
     prepared,
+    refusals,
     scheduler,
     sleeping,
     specs,
@@ -61,11 +68,14 @@ def start_turn(run_id: int, generation: int) -> None:
     if (package := installs.missing(run)) is not None:
         operations.await_install(run, package, held(generation, owner))
         return
-    row, _ = Sandbox.objects.get_or_create(
-        run=run, generation=generation, defaults={"backend": run.backend, "host": settings.HOST_NAME if run.backend == "local" else ""}
-    )
+    place = {"backend": run.backend, "host": settings.HOST_NAME if run.backend == "local" else ""}
+    row, _ = Sandbox.objects.get_or_create(run=run, generation=generation, defaults=place)
     is_fresh = not row.ref
+    if is_fresh and (row.backend, row.host) != (place["backend"], place["host"]):  # an earlier start came to nothing elsewhere
+        Sandbox.objects.filter(pk=row.pk, ref="").update(**place)
+        row.refresh_from_db()
     restored = patches.newest(run)
+    begun_at = timezone.now()
     try:
         spec = specs.build(run, turn, row, restores_patch=restored is not None)
         operations.ensure_mirror(run.task.repo)
@@ -76,16 +86,13 @@ def start_turn(run_id: int, generation: int) -> None:
             if row.ref and row.status in (SandboxStatus.LOST, SandboxStatus.DESTROYED):
                 raise SandboxGone(f"{row.ref} is being destroyed.")
             try:
-                box = async_to_sync(_provision)(run, turn, row, restored, prepared.spec(run, row))
+                box = async_to_sync(_provision)(run, turn, row, restored, prepared.spec(run, row), held(generation, owner))
             except PreparedGone:
                 prepared.gone(run, row)
                 spec = specs.build(run, turn, row, restores_patch=restored is not None)
-                box = async_to_sync(_provision)(run, turn, row, restored, prepared.spec(run, row))
+                box = async_to_sync(_provision)(run, turn, row, restored, prepared.spec(run, row), held(generation, owner))
     except (SandboxError, AppError, UnknownAgentError) as error:
-        if row.ref and isinstance(error, SandboxGone) and generation < ending.MOST_GENERATIONS:
-            _start_elsewhere(run, row, held(generation, owner))
-            return
-        lifecycle.finish(run_id, source=[RunStatus.STARTING], to=RunStatus.ERRORED, fence=held(generation, owner), error=str(error))
+        _not_begun(run, turn, row, held(generation, owner), error)
         return
     with transaction.atomic():
         is_mine = lifecycle.move(
@@ -99,6 +106,8 @@ def start_turn(run_id: int, generation: int) -> None:
         )
         if is_mine:
             Sandbox.objects.filter(pk=row.pk).update(ref=box.ref, status=SandboxStatus.LIVE, record=box.record, destroyed_at=None)
+            if is_fresh:
+                Sandbox.objects.filter(pk=row.pk).update(expires_at=lifetimes.expiry(row.backend, begun_at), warned_at=None)
             Turn.objects.filter(pk=turn.pk).update(generation=generation)
             if is_fresh and row.prepared is not None:
                 events.append(run_id, EventKind.STATUS, prepared.told(row), turn_id=turn.pk)
@@ -115,30 +124,71 @@ def held(generation: int, owner: str) -> Q:
     return Q(generation=generation, lease_owner=owner, stop_requested_at=None)
 
 
-def _start_elsewhere(run: Run, row: Sandbox, fence: Q) -> None:
-    """The sandbox that was kept for this turn is gone: a new one is made, and brought to the newest patch."""
-    if lifecycle.requeue(run.pk, source=[RunStatus.STARTING], fence=fence, generation=row.generation + 1, queued_at=run.queued_at):
-        Sandbox.objects.filter(pk=row.pk).exclude(status=SandboxStatus.DESTROYED).update(status=SandboxStatus.LOST)
+def _not_begun(run: Run, turn: Turn, row: Sandbox, fence: Q, error: Exception) -> None:
+    """What becomes of a start that came to nothing."""
+    if isinstance(error, SandboxLimited):
+        refusals.wait_for_room(run, row, fence, error)
+    elif isinstance(error, AccountRefused):
+        refusals.account_refused(run, turn, row, fence, error)
+    elif isinstance(error, SandboxGone) and row.ref and (row.backend != "local" or row.generation < losing.MOST_GENERATIONS):
+        _start_elsewhere(run, row, fence, tries=run.start_tries)
+    elif isinstance(error, SandboxGone) and row.backend != "local" and run.start_tries + 1 < losing.MOST_START_TRIES:
+        _start_elsewhere(run, row, fence, tries=run.start_tries + 1)  # it vanished before it was of any use
+    else:
+        lifecycle.finish(run.pk, source=[RunStatus.STARTING], to=RunStatus.ERRORED, fence=fence, error=str(error))
+
+
+def _start_elsewhere(run: Run, row: Sandbox, fence: Q, *, tries: int) -> None:
+    """The sandbox for this turn is gone: a new one is made, and brought to the newest patch."""
+    anew = {"generation": row.generation + 1, "queued_at": run.queued_at, "start_tries": tries}
+    if lifecycle.requeue(run.pk, source=[RunStatus.STARTING], fence=fence, **anew):
+        capacity.lose(row.pk)
         nudge.dispatch()
 
 
-async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None, made_of: SandboxSpec) -> Box:
+async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None, made_of: SandboxSpec, fence: Q) -> Box:
     """The sandbox of this generation, awake, with what must lie in it before the turn begins; again and again is fine."""
     backend = backends.backend(row.backend)
     given = await sync_to_async(attachments.paths)(turn)
     if row.ref:
         box = await backend.connect(row.ref)
+        if lifetimes.is_near_its_end(row):  # still awake from the turn before; between two of them its time may begin anew
+            await box.pause()
+            await Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.LIVE).aupdate(status=SandboxStatus.PAUSED)
         # Said before it is so: if the start comes to nothing, reconcile puts it to sleep again.
-        await Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.PAUSED).aupdate(status=SandboxStatus.LIVE)
+        await Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.PAUSED).aupdate(
+            status=SandboxStatus.LIVE, expires_at=lifetimes.expiry(row.backend, timezone.now()), warned_at=None
+        )
         await box.resume()
         await attachments.put(box, given[turn.number])
     else:
-        box = await backend.create(backends.key(run.pk, row.generation), made_of)
+        async with nullcontext() if row.backend == "local" else _showing_life(run.pk, fence):
+            box = await backend.create(backends.key(run.pk, row.generation), made_of)
+        await sync_to_async(capacity.made)(row.backend)
         if restored is not None:
             await box.put(specs.RESTORED_PATCH, bytes(restored.content))
         for files in given.values():
             await attachments.put(box, files)
     return box
+
+
+@asynccontextmanager
+async def _showing_life(run_id: int, fence: Q) -> AsyncIterator[None]:
+    """Keep the lease of a start: a sandbox that is made far away, with all that is sent there, may take longer than that."""
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(settings.START_LEASE_S / 3)
+            lease_until = Now() + timedelta(seconds=settings.START_LEASE_S)
+            await Run.objects.filter(fence, pk=run_id, status=RunStatus.STARTING).aupdate(lease_until=lease_until)
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        with suppress(asyncio.CancelledError):
+            await renewing
 
 
 def _hand_over(box: Box, spec: TurnSpec) -> None:
@@ -159,7 +209,7 @@ def hand_turn(run_id: int, generation: int) -> None:
         box = async_to_sync(backends.backend(row.backend).connect)(row.ref)
         spec = specs.build(run, turn, row, restores_patch=patches.newest(run) is not None)
     except SandboxGone:
-        ending.sandbox_lost(run_id, generation)
+        losing.sandbox_lost(run_id, generation)
     except (AppError, UnknownAgentError) as error:
         ending.give_up(run_id, generation, str(error))
     else:

@@ -12,7 +12,7 @@ from agents.registry import ADAPTERS
 from sandboxes.base import Command, CommandName
 from sandboxes.errors import SandboxError, SandboxGone
 from tasks.models import EventKind, Run, RunStatus, Sandbox, SandboxStatus, Turn
-from tasks.running import backends, ending, events
+from tasks.running import backends, events, losing
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def deliver_stop(run_id: int, generation: int) -> None:
     try:
         async_to_sync(stop)()
     except SandboxGone:
-        ending.sandbox_lost(run_id, generation)
+        losing.sandbox_lost(run_id, generation)
 
 
 def deliver_message(turn_id: int, generation: int) -> None:
