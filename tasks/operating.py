@@ -7,7 +7,8 @@ from django.db import transaction
 
 from tasks.errors import Conflict, NotAllowed
 from tasks.models import ACTIVE, Operation, OperationStatus, Sandbox, SandboxStatus, User
-from tasks.running import nudge, operations
+from tasks.running import nudge, operations, templates
+from tasks.running.templates import Wanted
 
 
 def destroy_sandbox(*, sandbox: Sandbox, by: User) -> None:
@@ -27,6 +28,13 @@ def start_operation_again(*, operation: Operation, by: User) -> Operation:
     if operation.status != OperationStatus.FAILED:
         raise Conflict("It has not failed.")
     return operations.begin(operation.kind, operation.subject)
+
+
+def build_template(*, by: User, wanted: Wanted) -> Operation:
+    """Build a template for E2B sandboxes, unless that is being done already. NotBuilt when there is no account at E2B."""
+    _check_operator(by)
+    templates.account()
+    return operations.begin_template(wanted)
 
 
 def _check_operator(by: User) -> None:
