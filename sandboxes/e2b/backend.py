@@ -16,19 +16,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from e2b import AsyncSandbox, SandboxQuery, SandboxState
+from e2b import AsyncSandbox, CommandExitException, SandboxQuery, SandboxState
 
 from sandboxes import zipapp
 from sandboxes.base import Backend, HeaderRule, NetworkPolicy, SandboxInfo, SandboxSpec
 from sandboxes.e2b import inside
 from sandboxes.e2b.account import Account, is_missing, is_passing, understood
-from sandboxes.e2b.sandbox import E2BSandbox
+from sandboxes.e2b.sandbox import E2BSandbox, last_words
 from sandboxes.errors import PreparedGone, SandboxError, SandboxGone
 
 INSTALLATION, KEY = "asynccode", "asynccode_key"  # names in a sandbox's metadata
 DEFAULT_TEMPLATE = "base"
 _TRIES, _PAUSE_S = 3, 1.0
 _CREATE_S = 60.0
+_UPLOAD_S = 600.0
 _REF = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 Network = Callable[[NetworkPolicy, "builtins.list[HeaderRule]"], dict[str, Any]]
@@ -48,14 +49,15 @@ class E2BBackend(Backend):
 
     async def create(self, key: str, spec: SandboxSpec) -> E2BSandbox:
         """A second create with the same key gives a second sandbox; `list` shows both."""
-        made = await self._create(key, spec)
+        vm = await self._create(key, spec)
         try:
             with understood("prepare the new sandbox"):
-                await self._furnish(made, spec)
-            sandbox = await self.connect(made.sandbox_id)
-            await sandbox.resume()
+                await self._furnish(vm, spec)
+                info = await AsyncSandbox.get_info(vm.sandbox_id, **self.account.options)
+            sandbox = E2BSandbox(self.account, info, self.timeout_s, vm)
+            await sandbox.start(vm)
         except BaseException:
-            await asyncio.shield(self.kill(made.sandbox_id))
+            await asyncio.shield(self._kill(vm.sandbox_id))
             raise
         return sandbox
 
@@ -85,15 +87,20 @@ class E2BBackend(Backend):
             await asyncio.sleep(_PAUSE_S)
         raise AssertionError
 
-    async def _furnish(self, made: AsyncSandbox, spec: SandboxSpec) -> None:
-        """Put in what the supervisor needs. It is all made anew, as a prepared environment still has an earlier one's."""
-        await made.commands.run(inside.clean(is_prepared=bool(spec.prepared)), user="root", timeout=60, request_timeout=60)
+    async def _furnish(self, vm: AsyncSandbox, spec: SandboxSpec) -> None:
+        """Put in what the supervisor needs."""
         with tempfile.TemporaryFile() as archive:
+            uploads = [vm.files.write(inside.SUPERVISOR, zipapp.build(), user="root", request_timeout=_UPLOAD_S)]
             if spec.mirror is not None:
                 await asyncio.to_thread(_pack, spec.mirror, archive)
-                await made.files.write(inside.ARCHIVE, archive, user="root", request_timeout=0)
-        await made.files.write(inside.SUPERVISOR, zipapp.build(), user="root", request_timeout=60)
-        await made.commands.run(inside.unpack(), user="root", timeout=600, request_timeout=60)
+                uploads.append(vm.files.write(inside.ARCHIVE, archive, user="root", request_timeout=_UPLOAD_S))
+            await asyncio.gather(*uploads)
+        try:
+            await vm.commands.run(
+                inside.furnish(is_prepared=bool(spec.prepared)), user="root", timeout=_UPLOAD_S, request_timeout=_CREATE_S
+            )
+        except CommandExitException as error:
+            raise SandboxError(f"The new sandbox could not be prepared: {last_words(error)}") from error
 
     async def connect(self, ref: str) -> E2BSandbox:
         if not _REF.fullmatch(ref):
@@ -119,7 +126,7 @@ class E2BBackend(Backend):
         with understood("delete a prepared environment"):
             await AsyncSandbox.delete_snapshot(prepared, **self.account.options)
 
-    async def kill(self, ref: str) -> None:
+    async def _kill(self, ref: str) -> None:
         with understood("destroy a sandbox"):
             await AsyncSandbox.kill(ref, **self.account.options)
 

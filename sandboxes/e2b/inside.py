@@ -16,6 +16,7 @@ PLACE = "/var/lib/asynccode"
 STATE = f"{PLACE}/state"
 SUPERVISOR = f"{PLACE}/supervisor.pyz"
 ARCHIVE = f"{PLACE}/mirror.tar"
+_MIRROR = f"{PLACE}/mirror.git"
 RUN = "/run/asynccode"  # what is put there before a turn, such as an earlier patch
 _SCRATCH = f"{PLACE}/scratch"
 _PYTHON = "python3 -I -S"
@@ -23,26 +24,22 @@ _PREPARED = f"{PLACE}/prepared"  # says that the workspace holds what a setup sc
 _BOOT_S = 15
 
 
-def clean(*, is_prepared: bool) -> str:
-    """As root: folders as a new sandbox has them. Says what the template lacks."""
-    folders = " ".join((PLACE, STATE, _SCRATCH, RUN, WORKSPACE, HOME))
+def furnish(*, is_prepared: bool) -> str:
+    """As root: folders as a new sandbox has them, and the mirror in its place if one was brought. Says what the template lacks.
+
+    A prepared environment still has what an earlier sandbox had there."""
+    folders = " ".join((STATE, _SCRATCH, RUN, WORKSPACE, HOME))
     return _script(
         'command -v python3 >/dev/null || { echo "The template has no python3." >&2; exit 3; }',
         'command -v git >/dev/null || { echo "The template has no git." >&2; exit 3; }',
-        f"rm -rf {PLACE} {RUN} {MIRROR}",
-        f"mkdir -p {folders}",
+        f"rm -rf {STATE} {_SCRATCH} {RUN} {_MIRROR} {_PREPARED}",
+        f"mkdir -p {folders} {_MIRROR}",
         f"chmod 700 {STATE} {_SCRATCH} {RUN}",
         f"touch {_PREPARED}" if is_prepared else "true",
+        f"if [ -e {ARCHIVE} ]; then tar -xf {ARCHIVE} -C {_MIRROR}; rm {ARCHIVE}; fi",
+        f"ln -sfn {_MIRROR} {MIRROR}",
         f"chown {USER}: {folders}",
-    )
-
-
-def unpack() -> str:
-    """As root: the mirror, if one was brought."""
-    return _script(
-        f"if [ -e {ARCHIVE} ]; then mkdir -p {PLACE}/mirror.git && tar -xf {ARCHIVE} -C {PLACE}/mirror.git && rm {ARCHIVE}; fi",
-        f"ln -sfn {PLACE}/mirror.git {MIRROR}",
-        f"chmod -R a+rX {PLACE}/supervisor.pyz",
+        f"chmod -R a+rX {PLACE}/*.pyz",
     )
 
 

@@ -12,7 +12,7 @@ import base64
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from e2b import AsyncCommandHandle, AsyncSandbox
 
@@ -34,28 +34,39 @@ class _TornError(Exception):
     """A piece is missing: the stream is of no use any more."""
 
 
-async def follow(machine: Machine, offset: int, *, timeout_s: int) -> AsyncIterator[bytes]:
-    """The bytes from `offset` on; ends when no supervisor writes any more and all was read, or the sandbox is gone."""
+async def follow(machine: Machine, offset: int, *, timeout_s: int) -> AsyncGenerator[bytes, None]:
+    """The bytes from `offset` on; ends when no supervisor writes any more and all was read, or `machine` raises SandboxGone."""
     pause = _PAUSES_S[0]
     life = _Life(timeout_s)
     while True:
         try:
-            with understood("read the journal"):
-                vm = await machine()
-                await life.renew(vm)
-                async with contextlib.aclosing(_stream(vm, offset, life)) as pieces:
+            vm = await machine()
+        except SandboxGone:
+            return
+        except SandboxError as error:
+            logger.info("A journal cannot be read just now (%s).", error)
+        else:
+            try:
+                async with contextlib.aclosing(_pieces(vm, offset, life)) as pieces:
                     async for piece in pieces:
                         if piece is None:
                             return
                         offset += len(piece)
                         pause = _PAUSES_S[0]
                         yield piece
-        except SandboxGone:
-            return
-        except (SandboxError, _TornError, TimeoutError) as error:
-            logger.info("The stream of a journal broke (%s); reading on from byte %s.", error or "silence", offset)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _PAUSES_S[1])
+                continue
+            except (SandboxError, _TornError, TimeoutError) as error:  # gone, too: that is `machine`'s to find out
+                logger.info("The stream of a journal broke (%s); reading on from byte %s.", error or "silence", offset)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _PAUSES_S[1])
+
+
+async def _pieces(vm: AsyncSandbox, offset: int, life: _Life) -> AsyncGenerator[bytes | None, None]:
+    with understood("read the journal"):
+        await life.renew(vm)
+        async with contextlib.aclosing(_stream(vm, offset, life)) as pieces:
+            async for piece in pieces:
+                yield piece
 
 
 class _Life:

@@ -22,8 +22,7 @@ _FILE_S = 300.0
 _CHECKPOINT_S = 120.0
 _START_S = 60.0
 _INLINE_MAX = 48 * 1024  # of a request in a command's arguments; the rest goes as a file
-_MIB = 1024 * 1024
-_CONTENT_MAX = 512 * _MIB  # an agent's file may be of any size; our memory is not
+_CONTENT_MAX = 512 * 1024 * 1024  # an agent's file may be of any size; our memory is not
 
 
 class E2BSandbox(Sandbox):
@@ -31,12 +30,14 @@ class E2BSandbox(Sandbox):
 
     A paused one is woken up only by `resume`, and for what is read of it, after which it sleeps again."""
 
-    def __init__(self, account: Account, info: SandboxInfo, timeout_s: int) -> None:
+    def __init__(self, account: Account, info: SandboxInfo, timeout_s: int, vm: AsyncSandbox | None = None) -> None:
         self.account, self.timeout_s = account, timeout_s
         self.ref = info.sandbox_id
         self._info = info
         self._is_paused = info.state == SandboxState.PAUSED
-        self._vm: AsyncSandbox | None = None
+        self._vm = vm
+        self._readers = 0  # of those who may find it paused
+        self._is_borrowed = False  # awake for readers only
 
     @property
     def record(self) -> dict[str, Any]:
@@ -70,23 +71,22 @@ class E2BSandbox(Sandbox):
 
     async def patch(self, turn: int, kind: str) -> FetchedPatch:
         """Also of a paused sandbox, and after its resume: the checkpoint of the turn that `pause` ended."""
-        async with self._awake():
+        async with self._read():
+            await self._woken()
             reply, content = await self._ask("patch", _FILE_S, turn=turn, kind=kind)
         return FetchedPatch(content, reply["sha256"], reply["left_out"])
 
     async def journal(self, offset: int) -> AsyncIterator[bytes]:
         """Keeps the sandbox from its timeout for as long as it is read."""
-        async with self._awake():
-            async for chunk in follow(self._machine, offset, timeout_s=self.timeout_s):
+        async with self._read():
+            async for chunk in follow(self._woken, offset, timeout_s=self.timeout_s):
                 yield chunk
 
     async def alive(self) -> bool:
         try:
-            with understood("say how a sandbox is"):
-                info = await AsyncSandbox.get_info(self.ref, **self.account.options)
+            return not await self._looks_paused()
         except SandboxGone:
             return False
-        return info.state == SandboxState.RUNNING
 
     async def pause(self) -> None:
         if self._is_paused:
@@ -101,14 +101,18 @@ class E2BSandbox(Sandbox):
         self._vm, self._is_paused = None, True
 
     async def resume(self) -> None:
-        """Wakes it up, and starts the supervisor if none runs."""
-        vm = await self._wake()
+        """Also starts the supervisor where it does not run any more, as after a pause."""
+        self._is_borrowed = False
+        await self.start(await self._wake())
+
+    async def start(self, vm: AsyncSandbox) -> None:
+        """The supervisor, if none runs."""
         try:
             with understood("start the supervisor"):
                 await vm.commands.run(inside.start(), user=inside.USER, timeout=_START_S, request_timeout=_START_S)
         except SandboxError as error:
             if isinstance(error.__cause__, CommandExitException):
-                raise SandboxError(f"The sandbox did not start: {_last_words(error.__cause__)}") from error
+                raise SandboxError(f"The sandbox did not start: {last_words(error.__cause__)}") from error
             raise
 
     async def keep(self) -> str:
@@ -140,16 +144,29 @@ class E2BSandbox(Sandbox):
         self._is_paused = False
         return self._vm
 
+    async def _woken(self) -> AsyncSandbox:
+        """As `_machine`, but a paused one is woken up for as long as somebody reads; SandboxGone when there is none."""
+        if await self._looks_paused():
+            self._is_borrowed = True
+            self._vm = None
+        return self._vm or await self._wake()
+
+    async def _looks_paused(self) -> bool:
+        with understood("say how a sandbox is"):
+            info = await AsyncSandbox.get_info(self.ref, **self.account.options)
+        return bool(info.state == SandboxState.PAUSED)
+
     @contextlib.asynccontextmanager
-    async def _awake(self) -> AsyncIterator[None]:
-        was_paused = self._is_paused
-        if was_paused:
-            await self._wake()
+    async def _read(self) -> AsyncIterator[None]:
+        self._readers += 1
         try:
             yield
         finally:
-            if was_paused:
-                await self._sleep()
+            self._readers -= 1
+            if self._is_borrowed and not self._readers:
+                self._is_borrowed = False
+                with contextlib.suppress(SandboxGone):
+                    await self._sleep()
 
     # The supervisor
 
@@ -163,7 +180,7 @@ class E2BSandbox(Sandbox):
                     inside.relay("ask", inside.STATE, *words), user=inside.USER, timeout=timeout_s, request_timeout=_ANSWER_S
                 )
             except CommandExitException as error:
-                raise SandboxGone(f"The sandbox did not answer “{what}”: {_last_words(error)}") from error
+                raise SandboxGone(f"The sandbox did not answer “{what}”: {last_words(error)}") from error
             reply, content = await self._answer(vm, what, done.stdout or "")
         if reply.get("ok") is True:
             return reply, content
@@ -190,8 +207,8 @@ class E2BSandbox(Sandbox):
             raise SandboxGone(f"The sandbox's answer to “{what}” was cut.")
         reply = json.loads(base64.b64decode(parts[0]))
         size = reply.get("size", 0)
-        if size > _CONTENT_MAX:
-            raise SandboxError(f"The sandbox wants to give {size // _MIB} MiB at once; at most {_CONTENT_MAX // _MIB} MiB are taken.")
+        if size > _CONTENT_MAX:  # what the relay lets through at most; but it is the sandbox's
+            raise SandboxError(f"The sandbox wants to give {size} bytes at once.")
         if not parts[1].startswith("@"):
             return reply, b"" if parts[1] == "-" else base64.b64decode(parts[1])
         content = await vm.files.read(f"{inside.STATE}/{parts[1][1:]}", format="bytes", user=inside.USER, request_timeout=_FILE_S)
@@ -200,5 +217,6 @@ class E2BSandbox(Sandbox):
         return reply, bytes(content)
 
 
-def _last_words(error: CommandExitException) -> str:
+def last_words(error: CommandExitException) -> str:
+    """What a command said last that ended badly."""
     return (error.stderr or error.stdout or str(error)).strip()[-500:]

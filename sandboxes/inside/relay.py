@@ -23,6 +23,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -40,7 +41,10 @@ _FOLLOW_S = 300.0
 _LOOK_S = 1.0
 _ANSWER_S = 1800.0  # whoever asks has clocks of its own
 _OLD_S = 600.0
-_KEPT = "kept"
+_KEPT, _KEPT_PATCH = "kept.json", "kept.patch"
+_READ = 256 * 1024
+_CONTENT_MAX = 512 * 1024 * 1024  # whoever asked has to hold it in memory
+_TOO_BIG = "It has {} MiB; at most {} MiB are given at once."
 
 
 def main(argv: list[str]) -> None:
@@ -68,15 +72,16 @@ def _answer(state: str, request: str, raw: str = "") -> tuple[str, str]:
     """The reply and its bytes, as they are printed."""
     _forget_old(state)
     message = json.loads(_take(os.path.join(state, request[1:])) if request.startswith("@") else base64.b64decode(request))
-    reply, content = _ask(state, message, _take(os.path.join(state, raw)) if raw else b"")
+    reply, name = _ask(state, message, _take(os.path.join(state, raw)) if raw else b"")
     if message["do"] == "shutdown" and "sha256" in reply:
-        _keep(state, reply, content)
+        _keep(state, reply, name)
     elif message["do"] == "patch" and message.get("kind") == "checkpoint" and not reply["ok"] and reply["error"] in ("missing", "gone"):
-        reply, content = _kept(state, message["turn"]) or (reply, content)
-    return _encoded(json.dumps(reply).encode("ascii")), _encoded(content) if len(content) <= _INLINE_MAX else _put_aside(state, content)
+        reply, name = _kept(state, message["turn"]) or (reply, name)
+    return _encoded(json.dumps(reply).encode("ascii")), _shown(state, name)
 
 
-def _ask(state: str, message: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
+def _ask(state: str, message: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], str]:
+    """The reply, and the name of a file in STATE with the bytes after it; "" when there are none."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(_ANSWER_S)
@@ -84,9 +89,12 @@ def _ask(state: str, message: dict[str, Any], raw: bytes) -> tuple[dict[str, Any
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may refuse before it has read all, and then says why
                 frames.send(sock, message, raw)
             reply = frames.receive(sock)
-            return reply, frames.read_exactly(sock, frames.raw_size(reply))
+            size = frames.raw_size(reply)
+            if size > _CONTENT_MAX:
+                return {"ok": False, "error": "failed", "message": _TOO_BIG.format(size >> 20, _CONTENT_MAX >> 20)}, ""
+            return reply, _put_aside(state, sock, size) if size else ""
     except (OSError, EOFError, frames.FrameError) as error:
-        return {"ok": False, "error": "gone", "message": f"The supervisor does not answer ({error})."}, b""
+        return {"ok": False, "error": "gone", "message": f"The supervisor does not answer ({error})."}, ""
 
 
 def _take(path: str) -> bytes:
@@ -96,11 +104,24 @@ def _take(path: str) -> bytes:
     return content
 
 
-def _put_aside(state: str, content: bytes) -> str:
+def _put_aside(state: str, sock: socket.socket, size: int) -> str:
     name = f"out-{os.getpid()}-{time.monotonic_ns()}"
     with open(os.path.join(state, name), "wb") as file:
-        file.write(content)
-    return "@" + name
+        while size:
+            chunk = sock.recv(min(size, _READ))
+            if not chunk:
+                raise EOFError("it left in the middle of its answer")
+            file.write(chunk)
+            size -= len(chunk)
+    return name
+
+
+def _shown(state: str, name: str) -> str:
+    """Few bytes themselves, many by the name of their file."""
+    path = os.path.join(state, name)
+    if not name:
+        return "-"
+    return "@" + name if name == _KEPT_PATCH or os.path.getsize(path) > _INLINE_MAX else _encoded(_take(path))
 
 
 def _encoded(content: bytes) -> str:
@@ -114,24 +135,27 @@ def _forget_old(state: str) -> None:
             os.unlink(entry.path)
 
 
-def _keep(state: str, reply: dict[str, Any], content: bytes) -> None:
+def _keep(state: str, reply: dict[str, Any], name: str) -> None:
     """The patch first, then what is said of it: so there is never a word about a patch that is not there."""
-    for name, data in ((_KEPT + ".patch", content), (_KEPT + ".json", json.dumps(reply).encode("ascii"))):
-        path = os.path.join(state, name)
-        with open(path + ".new", "wb") as file:
-            file.write(data)
-        os.replace(path + ".new", path)
+    patch = os.path.join(state, _KEPT_PATCH)
+    if name:
+        shutil.copyfile(os.path.join(state, name), patch + ".new")
+    else:
+        open(patch + ".new", "wb").close()
+    os.replace(patch + ".new", patch)
+    with open(os.path.join(state, _KEPT + ".new"), "w", encoding="ascii") as file:
+        json.dump(reply, file)
+    os.replace(os.path.join(state, _KEPT + ".new"), os.path.join(state, _KEPT))
 
 
-def _kept(state: str, turn: int) -> tuple[dict[str, Any], bytes] | None:
+def _kept(state: str, turn: int) -> tuple[dict[str, Any], str] | None:
     try:
-        with open(os.path.join(state, _KEPT + ".json"), "rb") as file:
-            reply = json.loads(file.read())
-        with open(os.path.join(state, _KEPT + ".patch"), "rb") as file:
-            content = file.read()
+        with open(os.path.join(state, _KEPT), encoding="ascii") as file:
+            reply = json.load(file)
+        size = os.path.getsize(os.path.join(state, _KEPT_PATCH))
     except OSError:
         return None
-    return (reply, content) if reply["turn"] == turn and len(content) == reply["size"] else None
+    return (reply, _KEPT_PATCH if size else "") if reply["turn"] == turn and size == frames.raw_size(reply) else None
 
 
 # The journal

@@ -18,7 +18,7 @@ import pytest
 from sandboxes.base import Backend, Checkout, Limits, Sandbox, SandboxSpec, Step, TurnSpec
 from sandboxes.errors import SandboxGone
 from sandboxes.local import accounts
-from sandboxes.local.backend import LocalBackend
+from tests.e2bcloud.process import Cloud
 
 SMALL = Limits(memory_mb=1024, processes=256, disk_mb=2048, file_mb=1024, tmp_mb=64, shm_mb=32)
 
@@ -83,16 +83,37 @@ class House:
                 await sandbox.destroy()
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[Cloud]:
+    """A stand-in for E2B's cloud."""
+    with Cloud.start() as cloud:
+        yield cloud
+
+
+@pytest.fixture(params=["local", "e2b"])
 async def house(request: pytest.FixtureRequest, data: Path, mirror: tuple[Path, str]) -> AsyncIterator[House]:
-    arguments = {"root": data / "sandboxes", "runtime": data / "runtime", "account": account()}
-    script = (
-        "from pathlib import Path\nfrom sandboxes.local.accounts import Account\nfrom sandboxes.local.backend import LocalBackend\n"
-        f"backend = LocalBackend(root=Path({str(data / 'sandboxes')!r}), runtime=Path({str(data / 'runtime')!r}), account={account()!r})\n"
-    )
-    house = House(LocalBackend(**arguments), script, mirror)
+    house = _house(request, data, mirror)
     yield house
     await house.destroy_all()
+
+
+def _house(request: pytest.FixtureRequest, data: Path, mirror: tuple[Path, str]) -> House:
+    if request.param == "e2b":
+        options = request.getfixturevalue("cloud").options
+        script = (
+            "from sandboxes.e2b import network\nfrom sandboxes.e2b.account import Account\nfrom sandboxes.e2b.backend import E2BBackend\n"
+            f"backend = E2BBackend(Account(**{options!r}), installation='test', timeout_s=300, network=network.options)\n"
+        )
+    else:
+        arguments = {"root": data / "sandboxes", "runtime": data / "runtime"}
+        script = (
+            "from pathlib import Path, PosixPath\nfrom sandboxes.local.accounts import Account\n"
+            "from sandboxes.local.backend import LocalBackend\n"
+            f"backend = LocalBackend(**{arguments!r}, account={account()!r})\n"
+        )
+    names: dict[str, Any] = {}
+    exec(script, names)
+    return House(names["backend"], script, mirror)
 
 
 def account() -> accounts.Account | None:

@@ -364,3 +364,13 @@ async def test_a_reference_that_is_no_reference_is_gone(house):
     for ref in ("../etc", "", "never.was.1", ".moving"):
         with pytest.raises(SandboxGone):
             await house.backend.connect(ref)
+
+
+async def test_thirty_two_at_once(house, records):
+    made = await asyncio.gather(*(house.make() for _ in range(32)))
+    assert len({sandbox.ref for sandbox in made}) == 32
+    await asyncio.gather(*(sandbox.turn(house.turn(f"echo {number} > mine; cat mine")) for number, sandbox in enumerate(made)))
+    found = await asyncio.gather(*(records(sandbox, seconds=90) for sandbox in made))
+    assert [lines(each) for each in found] == [[str(number)] for number in range(32)]
+    assert {sandbox.ref for sandbox in made} <= {info.ref for info in await house.backend.list() if info.is_alive}
+    await asyncio.gather(*(sandbox.destroy() for sandbox in made))
