@@ -120,7 +120,9 @@ class Product:
         self.url = wait_for(greeting, "the greeting", 90)
         if not self.rows("SELECT 1 FROM tasks_repo"):
             self.manage("submit", "--repo", str(self.repo), "--agent", "shell", "--prompt", "true", "--wait")
-            self.do("UPDATE tasks_repo SET network_hosts = %s", json.dumps([f"127.0.0.1:{self.witness.port}"]))
+            hosts = json.dumps([f"127.0.0.1:{self.witness.port}"])
+            # Nothing is built beside the runs of a test that does not ask for it.
+            self.do("UPDATE tasks_repo SET network_hosts = %s, prepares = false", hosts)
 
     @property
     def is_up(self) -> bool:
