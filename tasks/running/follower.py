@@ -26,8 +26,8 @@ from sandboxes.base import Command, CommandName
 from sandboxes.base import Sandbox as Box
 from sandboxes.errors import SandboxError, SandboxGone
 from tasks.errors import AppError
-from tasks.models import Variable
-from tasks.running import backends, events, nudge
+from tasks.models import Credential, Variable
+from tasks.running import backends, events, model_access, nudge
 from tasks.running.journal import Reader
 from tasks.running.prices import Prices
 from tasks.running.redact import Redactor
@@ -117,6 +117,8 @@ class Follower:
         for run_id, generation, agent, task_id, backend, ref, offset, state in await cursor.fetchall():
             try:
                 turns, secrets = await self._about(conn, run_id, task_id)
+                if backend != "local":
+                    secrets |= await self._keys(conn, task_id)
                 prices = await self._prices(conn)
                 reader = Reader(run_id, generation, offset, state, registry.adapter(agent), Redactor(secrets), turns, prices)
                 box = await backends.backend(backend).connect(ref)
@@ -138,6 +140,16 @@ class Follower:
             [task_id],
         )
         return turns, {name: Variable(value_encrypted=value).value for name, value in await cursor.fetchall()}
+
+    async def _keys(self, conn: psycopg.AsyncConnection[Any], task_id: int) -> dict[str, str]:
+        """The keys that could be in a sandbox elsewhere, as `model_access.secrets` has them."""
+        cursor = await conn.execute(
+            "SELECT owner_id, provider, secret_encrypted FROM tasks_credential"
+            " WHERE owner_id IS NULL OR owner_id = (SELECT owner_id FROM tasks_task WHERE id = %s)",
+            [task_id],
+        )
+        rows = await cursor.fetchall()
+        return model_access.called(Credential(owner_id=owner, provider=of, secret_encrypted=secret) for owner, of, secret in rows)
 
     async def _prices(self, conn: psycopg.AsyncConnection[Any]) -> Prices:
         cursor = await conn.execute("SELECT model, input_usd, cached_usd, cache_write_usd, output_usd FROM tasks_price")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.models import Run
+from tasks.running import model_access
 
 MARK = "•••"
 LEAST = 6  # shorter values stand in any text by chance
@@ -58,5 +59,5 @@ class Redactor:
 
 
 def redactor(run: Run) -> Redactor:
-    """Of the secrets of a run's repository."""
-    return Redactor({v.name: v.value for v in run.task.repo.variables.filter(is_secret=True)})
+    """Of the secrets of a run's repository, and of the keys that could be in its sandbox."""
+    return Redactor({v.name: v.value for v in run.task.repo.variables.filter(is_secret=True)} | model_access.secrets(run))
