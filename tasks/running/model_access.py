@@ -41,6 +41,7 @@ __all__ = [
     "is_in_environment",
     "is_outside",
     "key_for",
+    "notice",
     "open",
     "outside",
     "providers_with_key",
@@ -130,6 +131,12 @@ def fitted(run: Run, spec: SandboxSpec) -> SandboxSpec:
         return spec
     network = replace(spec.network, hosts=(*spec.network.hosts, found.host))
     return replace(spec, network=network, headers=[found.rule] if found.rule else [])
+
+
+def notice(run: Run) -> str:
+    """What the log of each turn says of where its key is, in a sentence; "" where that is outside of the sandbox."""
+    found = way(run)
+    return found.notice if found else ""
 
 
 def secrets(run: Run) -> dict[str, str]:

@@ -32,6 +32,7 @@ from tasks.running import (
     lifecycle,
     lifetimes,
     losing,
+    model_access,
     nudge,
     operations,
     patches,
@@ -109,6 +110,8 @@ def start_turn(run_id: int, generation: int) -> None:
             if is_fresh:
                 Sandbox.objects.filter(pk=row.pk).update(expires_at=lifetimes.expiry(row.backend, begun_at), warned_at=None)
             Turn.objects.filter(pk=turn.pk).update(generation=generation)
+            if notice := model_access.notice(run):
+                events.append(run_id, EventKind.STATUS, {"notice": notice}, turn_id=turn.pk)
             if is_fresh and row.prepared is not None:
                 events.append(run_id, EventKind.STATUS, prepared.told(row), turn_id=turn.pk)
     if not is_mine:

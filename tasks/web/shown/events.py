@@ -299,6 +299,8 @@ class _Batch:
             self._piece(event, look, html=text_html(sentence), label="" if look == "note" else "Error")
         elif isinstance(prepared := data.get("prepared"), dict):
             self._piece(event, "note", html=text_html(_prepared(prepared)))
+        elif isinstance(notice := data.get("notice"), str):
+            self._piece(event, "note", html=text_html(notice[:MOST_SHOWN]))
         elif "reverted_to" in data:
             to = int(number(data["reverted_to"]) or 0)
             self._piece(event, "divider", html=text_html(f"Went back to turn {to}" if to else "Went back to the beginning"), begins=True)
