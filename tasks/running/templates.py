@@ -125,13 +125,18 @@ def built() -> list[Built]:
     return list(found.values())
 
 
+def chosen() -> Built | None:
+    """Of ours the newest with today's pins, else the newest."""
+    all_built = built()
+    return next((one for one in all_built if one.is_current), all_built[0] if all_built else None)
+
+
 def current(agent: str) -> str:
     """What new E2B sandboxes of an agent are made from, unless their repository says something else."""
     if settings.E2B_TEMPLATE:
         return settings.E2B_TEMPLATE
-    if all_built := built():
-        return next((one for one in all_built if one.is_current), all_built[0]).what.name
-    return PUBLIC.get(agent, BASE)
+    ours_built = chosen()
+    return ours_built.what.name if ours_built else PUBLIC.get(agent, BASE)
 
 
 def is_folder(value: str) -> bool:
