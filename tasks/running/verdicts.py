@@ -62,7 +62,8 @@ def _no_program(run: Run, said: str) -> str:
         return ""
     sandbox = Sandbox.objects.get(run=run, generation=run.generation)
     # What was prepared has a name of its own, which says nothing to anybody.
-    name = templates.for_run(run) if sandbox.prepared_id else sandbox.record.get("template") or templates.for_run(run)
+    made_from = sandbox.prepared.template if sandbox.prepared else sandbox.record.get("template")
+    name = made_from or templates.for_run(run)
     return f"The template {name} has no {PACKAGES[ADAPTERS[run.agent].package].program}. Build one with: {templates.BUILD}"
 
 
