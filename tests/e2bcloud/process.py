@@ -147,9 +147,9 @@ class Cloud:
             with refused:
                 raise ValueError(refused.read().decode()) from None
 
-    def host_pids(self) -> set[int]:
-        """The processes of all sandboxes now, to look for them later."""
-        return {int(pid) for sandbox in self.sandboxes() for pid in sandbox["processes"]}
+    def host_pids(self, **metadata: str) -> set[int]:
+        """The processes of all sandboxes (with this metadata) now, to look for them later."""
+        return {int(pid) for sandbox in self.sandboxes(**metadata) for pid in sandbox["processes"]}
 
 
 def is_alive(pid: int) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2b import AsyncSandbox, AsyncTemplate, LogEntry, SandboxQuery, SandboxState, Template
+from e2b import AsyncSandbox, AsyncTemplate, LogEntry, Sandbox, SandboxQuery, SandboxState, Template
 from e2b.exceptions import (
     AuthenticationException,
     BuildException,
@@ -33,6 +33,7 @@ from e2b.sandbox.commands.command_handle import CommandExitException
 from tests.e2bcloud.process import Cloud, is_alive
 
 MB100 = 100_000_000
+SHARED = {"shared": "by many tests"}
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,20 @@ def cloud(running: Cloud) -> Iterator[Cloud]:
     running.clear()
     running.settings(max_life=86400.0, concurrency=None, creations_per_s=None)
     for sandbox in running.sandboxes():
-        running.vanish(sandbox["id"])
+        if sandbox["metadata"] != SHARED:
+            running.vanish(sandbox["id"])
     running.forget_requests()
+
+
+@pytest.fixture(scope="module")
+def shared_id(running: Cloud) -> str:
+    return Sandbox.create(**running.options, timeout=3600, metadata=SHARED).sandbox_id
+
+
+@pytest.fixture
+async def shared(cloud: Cloud, shared_id: str) -> AsyncSandbox:
+    """A sandbox for all tests that let it run, and leave no command in it."""
+    return await AsyncSandbox.connect(shared_id, **cloud.options)
 
 
 @pytest.fixture
@@ -73,8 +86,12 @@ async def is_idle(sandbox: AsyncSandbox) -> bool:
     return not await sandbox.commands.list()
 
 
+def known(cloud: Cloud, sandbox: AsyncSandbox) -> dict[str, Any]:
+    return next((one for one in cloud.sandboxes() if one["id"] == sandbox.sandbox_id), {"state": "gone"})
+
+
 def state(cloud: Cloud, sandbox: AsyncSandbox) -> str:
-    return next((one["state"] for one in cloud.sandboxes() if one["id"] == sandbox.sandbox_id), "gone")
+    return str(known(cloud, sandbox)["state"])
 
 
 # --- commands -----------------------------------------------------------------------------------------------------------------
@@ -89,12 +106,12 @@ async def test_a_command_says_what_it_did(cloud: Cloud) -> None:
     assert (failed.value.exit_code, failed.value.stdout, failed.value.error) == (3, "so far\n", "exit status 3")
 
 
-async def test_root_makes_folders_in_a_root_of_its_own(sandbox: AsyncSandbox) -> None:
-    await sandbox.commands.run("mkdir -p /workspace /home/agent && touch /workspace/made /opt/made", user="root")
-    assert (await sandbox.commands.run("ls /workspace; pwd", cwd="/workspace")).stdout == "made\n/workspace\n"
+async def test_root_makes_folders_in_a_root_of_its_own(shared: AsyncSandbox) -> None:
+    await shared.commands.run("mkdir -p /workspace /home/agent && touch /workspace/made /opt/made", user="root")
+    assert (await shared.commands.run("ls /workspace; pwd", cwd="/workspace")).stdout == "made\n/workspace\n"
     assert not Path("/opt/made").exists()
     with pytest.raises(CommandExitException):
-        await sandbox.commands.run("touch /usr/made", user="root")
+        await shared.commands.run("touch /usr/made", user="root")
 
 
 async def test_a_background_command_outlives_its_stream_and_is_found_again(sandbox: AsyncSandbox) -> None:
@@ -115,27 +132,27 @@ async def test_a_background_command_outlives_its_stream_and_is_found_again(sandb
     assert not await sandbox.commands.kill(handle.pid)
 
 
-async def test_what_a_command_says_to_nobody_is_lost_but_does_not_stop_it(sandbox: AsyncSandbox) -> None:
-    handle = await sandbox.commands.run("read line; seq 100000; touch ~/done; read line; echo end", background=True, stdin=True, timeout=0)
+async def test_what_a_command_says_to_nobody_is_lost_but_does_not_stop_it(shared: AsyncSandbox) -> None:
+    handle = await shared.commands.run("read line; seq 100000; touch ~/heard; read line; echo end", background=True, stdin=True, timeout=0)
     await handle.disconnect()
-    await sandbox.commands.send_stdin(handle.pid, "\n")
-    await until(lambda: sandbox.files.exists("done"))
-    again = await sandbox.commands.connect(handle.pid, timeout=0)
-    await sandbox.commands.send_stdin(handle.pid, "\n")
+    await shared.commands.send_stdin(handle.pid, "\n")
+    await until(lambda: shared.files.exists("heard"))
+    again = await shared.commands.connect(handle.pid, timeout=0)
+    await shared.commands.send_stdin(handle.pid, "\n")
     assert (await again.wait()).stdout == "end\n"
 
 
-async def test_input_comes_in_order_and_ends(sandbox: AsyncSandbox) -> None:
-    handle = await sandbox.commands.run("cat", background=True, stdin=True, timeout=0)
-    async with sandbox.commands.stream_input(handle.pid) as given:
+async def test_input_comes_in_order_and_ends(shared: AsyncSandbox) -> None:
+    handle = await shared.commands.run("cat", background=True, stdin=True, timeout=0)
+    async with shared.commands.stream_input(handle.pid) as given:
         for number in range(20):
             await given.send(f"{number} ")
-    await sandbox.commands.close_stdin(handle.pid)
+    await shared.commands.close_stdin(handle.pid)
     assert (await handle.wait()).stdout.split() == [str(number) for number in range(20)]
 
 
-async def test_killing_a_command(sandbox: AsyncSandbox) -> None:
-    handle = await sandbox.commands.run("exec sleep 1000", background=True, timeout=0)
+async def test_killing_a_command(shared: AsyncSandbox) -> None:
+    handle = await shared.commands.run("exec sleep 1000", background=True, timeout=0)
     assert await handle.kill()
     with pytest.raises(CommandExitException) as killed:
         await handle.wait()
@@ -154,59 +171,59 @@ async def test_the_time_limit_of_a_command_ends_it_though_nobody_waits(sandbox: 
     assert not await is_idle(sandbox)  # the limit of a connection is not its command's
 
 
-async def test_a_child_that_keeps_the_output_keeps_the_stream(sandbox: AsyncSandbox) -> None:
-    handle = await sandbox.commands.run("sleep 1000 & echo started", background=True, timeout=0)
+async def test_a_child_that_keeps_the_output_keeps_the_stream(shared: AsyncSandbox) -> None:
+    handle = await shared.commands.run("sleep 1000 & echo started", background=True, timeout=0)
     await until(lambda: handle.stdout)
-    await sandbox.commands.run("pkill sleep")
+    await shared.commands.run("pkill sleep")
     assert (await handle.wait()).stdout == "started\n"
 
 
-async def test_100_mb_of_output(sandbox: AsyncSandbox) -> None:
+async def test_100_mb_of_output(shared: AsyncSandbox) -> None:
     heard = 0
 
     def hear(text: str) -> None:
         nonlocal heard
         heard += len(text)
 
-    await sandbox.commands.run(f"head -c {MB100} /dev/zero | tr '\\0' x", on_stdout=hear, retain_output=False, timeout=0)
+    await shared.commands.run(f"head -c {MB100} /dev/zero | tr '\\0' x", on_stdout=hear, retain_output=False, timeout=0)
     assert heard == MB100
 
 
 # --- files --------------------------------------------------------------------------------------------------------------------
 
 
-async def test_files_go_both_ways(sandbox: AsyncSandbox) -> None:
-    await sandbox.files.write("notes/a.txt", "häh\r\n--x\r\n")
-    assert await sandbox.files.read("/home/user/notes/a.txt") == "häh\r\n--x\r\n"
-    written = await sandbox.files.write_files([{"path": "/tmp/one", "data": b"1"}, {"path": "/tmp/two", "data": b""}])
+async def test_files_go_both_ways(shared: AsyncSandbox) -> None:
+    await shared.files.write("notes/a.txt", "häh\r\n--x\r\n")
+    assert await shared.files.read("/home/user/notes/a.txt") == "häh\r\n--x\r\n"
+    written = await shared.files.write_files([{"path": "/tmp/one", "data": b"1"}, {"path": "/tmp/two", "data": b""}])
     assert [one.path for one in written] == ["/tmp/one", "/tmp/two"]
-    await sandbox.files.write("/tmp/packed", b"packed" * 1000, gzip=True)
-    assert (await sandbox.files.get_info("/tmp/packed")).size == 6000
-    assert await sandbox.files.make_dir("notes/b")
-    assert not await sandbox.files.make_dir("notes/b")
-    await sandbox.files.rename("/tmp/one", "notes/b/one")
-    assert [entry.name for entry in await sandbox.files.list("notes", depth=2)] == ["a.txt", "b", "one"]
-    await sandbox.files.remove("notes")
-    assert not await sandbox.files.exists("notes")
+    await shared.files.write("/tmp/packed", b"packed" * 1000, gzip=True)
+    assert (await shared.files.get_info("/tmp/packed")).size == 6000
+    assert await shared.files.make_dir("notes/b")
+    assert not await shared.files.make_dir("notes/b")
+    await shared.files.rename("/tmp/one", "notes/b/one")
+    assert [entry.name for entry in await shared.files.list("notes", depth=2)] == ["a.txt", "b", "one"]
+    await shared.files.remove("notes")
+    assert not await shared.files.exists("notes")
     with pytest.raises(NotFoundException):
-        await sandbox.files.read("notes/a.txt")
+        await shared.files.read("notes/a.txt")
 
 
-async def test_100_mb_up_and_down(sandbox: AsyncSandbox) -> None:
+async def test_100_mb_up_and_down(shared: AsyncSandbox) -> None:
     data = os.urandom(1_000_000) * 100
-    await sandbox.files.write("/tmp/streamed", io.BytesIO(data))
-    assert await sandbox.files.read("/tmp/streamed", format="bytes") == data
-    await sandbox.files.write("/tmp/multipart", data)
+    await shared.files.write("/tmp/streamed", io.BytesIO(data[: MB100 // 4]))
+    assert await shared.files.read("/tmp/streamed", format="bytes") == data[: MB100 // 4]
+    await shared.files.write("/tmp/multipart", data)
     got = 0
-    async for piece in await sandbox.files.read("/tmp/multipart", format="stream"):
+    async for piece in await shared.files.read("/tmp/multipart", format="stream"):
         got += len(piece)
     assert got == MB100
-    await sandbox.commands.run("cmp /tmp/streamed /tmp/multipart")
+    await shared.commands.run(f"cmp -n {MB100 // 4} /tmp/streamed /tmp/multipart")
 
 
-async def test_a_signed_address_and_a_part_of_a_file(sandbox: AsyncSandbox) -> None:
-    await sandbox.files.write("/tmp/x", "0123456789")
-    request = urllib.request.Request(sandbox.download_url("/tmp/x"), headers={"Range": "bytes=7-"})
+async def test_a_signed_address_and_a_part_of_a_file(shared: AsyncSandbox) -> None:
+    await shared.files.write("/tmp/x", "0123456789")
+    request = urllib.request.Request(shared.download_url("/tmp/x"), headers={"Range": "bytes=7-"})
     with await asyncio.to_thread(urllib.request.urlopen, request) as response:
         assert (response.status, response.read()) == (206, b"789")
 
@@ -215,7 +232,7 @@ async def test_a_signed_address_and_a_part_of_a_file(sandbox: AsyncSandbox) -> N
 
 
 async def test_listing_by_metadata_and_by_pages(cloud: Cloud) -> None:
-    made = [await AsyncSandbox.create(**cloud.options, metadata={"task of": f"a & b/{number % 2}"}) for number in range(4)]
+    made = [await AsyncSandbox.create(**cloud.options, metadata={"task of": f"a & b/{number % 2}", "x": "y"}) for number in range(4)]
     await made[0].pause()
 
     async def found(limit: int | None = None, **query: Any) -> set[str]:
@@ -225,14 +242,14 @@ async def test_listing_by_metadata_and_by_pages(cloud: Cloud) -> None:
         return ids
 
     assert await found(metadata={"task of": "a & b/0"}) == {made[0].sandbox_id, made[2].sandbox_id}
-    assert await found(limit=3) == {one.sandbox_id for one in made}
+    assert await found(limit=3, metadata={"x": "y"}) == {one.sandbox_id for one in made}
     assert await found(state=[SandboxState.PAUSED]) == {made[0].sandbox_id}
-    assert (await made[0].get_info()).metadata == {"task of": "a & b/0"}
+    assert (await made[0].get_info()).metadata == {"task of": "a & b/0", "x": "y"}
 
 
 async def test_a_paused_sandbox_goes_on_where_it_was(cloud: Cloud, sandbox: AsyncSandbox) -> None:
     await sandbox.commands.run("i=0; while :; do i=$((i+1)); echo $i > /tmp/count; sleep 0.01; done", background=True, timeout=0)
-    count = Path(cloud.sandboxes()[0]["root"]) / "tmp/count"
+    count = Path(known(cloud, sandbox)["root"]) / "tmp/count"
     await until(count.exists)
     assert await sandbox.pause()
     assert not await sandbox.pause()
@@ -275,11 +292,11 @@ async def test_the_end_of_its_time_kills_or_pauses(cloud: Cloud) -> None:
 
 async def test_connecting_does_not_shorten_a_life(cloud: Cloud, sandbox: AsyncSandbox) -> None:
     await sandbox.connect(timeout=10)
-    assert cloud.sandboxes()[0]["timeout_left"] > 250
+    assert known(cloud, sandbox)["timeout_left"] > 250
     await sandbox.connect(timeout=3000)
-    assert cloud.sandboxes()[0]["timeout_left"] > 2900
+    assert known(cloud, sandbox)["timeout_left"] > 2900
     await sandbox.set_timeout(10)
-    assert cloud.sandboxes()[0]["timeout_left"] < 11
+    assert known(cloud, sandbox)["timeout_left"] < 11
 
 
 async def test_the_longest_life(cloud: Cloud) -> None:
@@ -287,35 +304,35 @@ async def test_the_longest_life(cloud: Cloud) -> None:
     with pytest.raises(SandboxException, match="400: Timeout cannot be greater than"):
         await AsyncSandbox.create(**cloud.options, timeout=3)
     sandbox = await AsyncSandbox.create(**cloud.options, timeout=2, lifecycle={"on_timeout": "pause"})
-    await until(lambda: cloud.sandboxes()[0]["timeout_left"] < 1)
+    await until(lambda: known(cloud, sandbox)["timeout_left"] < 1)
     await sandbox.set_timeout(2)  # to no avail
-    assert cloud.sandboxes()[0]["timeout_left"] < 1
+    assert known(cloud, sandbox)["timeout_left"] < 1
     await sandbox.pause()
     await sandbox.connect(timeout=2)
-    assert cloud.sandboxes()[0]["timeout_left"] > 1
+    assert known(cloud, sandbox)["timeout_left"] > 1
 
 
 async def test_the_plans_limits(cloud: Cloud) -> None:
-    cloud.settings(concurrency=1)
+    cloud.settings(concurrency=1 + len(cloud.sandboxes()))
     sandbox = await AsyncSandbox.create(**cloud.options)
     with pytest.raises(RateLimitException, match="maximum number of concurrent E2B sandboxes"):
         await AsyncSandbox.create(**cloud.options, retries=0)
     await sandbox.pause()
-    cloud.settings(creations_per_s=1)
-    await AsyncSandbox.create(**cloud.options)  # after the SDK waited for the second to pass
-    cloud.settings(concurrency=None)
-    with pytest.raises(RateLimitException, match="Rate limit exceeded"):
-        await AsyncSandbox.create(**cloud.options, retries=0)
+    await (await AsyncSandbox.create(**cloud.options)).kill()
+    cloud.settings(concurrency=None, creations_per_s=1)
+    at_once = (AsyncSandbox.create(**cloud.options, retries=0) for _ in range(3))
+    made = await asyncio.gather(*at_once, return_exceptions=True)
+    assert sorted(type(one).__name__ for one in made) == ["AsyncSandbox", "RateLimitException", "RateLimitException"]
 
 
 async def test_what_was_asked_for_is_kept(cloud: Cloud) -> None:
     network: Any = {"allow_out": ["api.example.org"], "deny_out": ["0.0.0.0/0"]}
     sandbox = await AsyncSandbox.create("codex", **cloud.options, network=network, metadata={"a": "b"}, envs={"C": "d"})
-    [known] = cloud.sandboxes(a="b")
-    assert known["network"] == {"allowOut": ["api.example.org"], "denyOut": ["0.0.0.0/0"]}
-    assert (known["template"], known["envs"]) == ("codex", {"C": "d"})
+    [about] = cloud.sandboxes(a="b")
+    assert about["network"] == {"allowOut": ["api.example.org"], "denyOut": ["0.0.0.0/0"]}
+    assert (about["template"], about["envs"]) == ("codex", {"C": "d"})
     await sandbox.update_network({"allow_out": ["b.example.org"]})
-    assert cloud.sandboxes()[0]["network"]["allowOut"] == ["b.example.org"]
+    assert known(cloud, sandbox)["network"]["allowOut"] == ["b.example.org"]
     assert cloud.counts()["POST /v2/sandboxes"] == 1
     assert (await sandbox.get_metrics())[0].mem_used > 0
     with pytest.raises(SandboxException, match="404: template 'no-such' not found"):
@@ -323,10 +340,11 @@ async def test_what_was_asked_for_is_kept(cloud: Cloud) -> None:
 
 
 async def test_32_at_once(cloud: Cloud) -> None:
-    made = await asyncio.gather(*(AsyncSandbox.create(**cloud.options) for _ in range(32)))
+    made = await asyncio.gather(*(AsyncSandbox.create(**cloud.options, metadata={"number": "of 32"}) for _ in range(32)))
     said = await asyncio.gather(*(one.commands.run(f"echo {number}") for number, one in enumerate(made)))
     assert [int(one.stdout) for one in said] == list(range(32))
-    pids = cloud.host_pids()
+    pids = cloud.host_pids(number="of 32")
+    assert len(pids) >= 32
     await asyncio.gather(*(one.kill() for one in made))
     assert not [pid for pid in pids if is_alive(pid)]
 
@@ -432,20 +450,20 @@ async def test_streams_are_cut_and_the_command_goes_on(cloud: Cloud, sandbox: As
     assert len(await sandbox.commands.list()) == 1
 
 
-async def test_a_stream_stalls(cloud: Cloud, sandbox: AsyncSandbox) -> None:
+async def test_a_stream_stalls(cloud: Cloud, shared: AsyncSandbox) -> None:
     cloud.fault("stall_stream", count=1, after=0)
-    handle = await sandbox.commands.run("echo said; touch ~/done", background=True, timeout=0)
-    await until(lambda: sandbox.files.exists("done"))
+    handle = await shared.commands.run("echo said; touch ~/done", background=True, timeout=0)
+    await until(lambda: shared.files.exists("done"))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(handle._wait), 0.3)
     assert handle.stdout == ""
     await handle.disconnect()
 
 
-async def test_output_is_split_within_characters(cloud: Cloud, sandbox: AsyncSandbox) -> None:
+async def test_output_is_split_within_characters(cloud: Cloud, shared: AsyncSandbox) -> None:
     cloud.fault("split", bytes=1)
     heard: list[str] = []
-    done = await sandbox.commands.run("echo 'häh 漢字'", on_stdout=heard.append)
+    done = await shared.commands.run("echo 'häh 漢字'", on_stdout=heard.append)
     assert done.stdout == "".join(heard) == "häh 漢字\n"
     assert len(heard) == len("häh 漢字\n")
 
