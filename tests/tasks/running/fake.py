@@ -73,9 +73,9 @@ class FakeBox(Sandbox):
         self._check("pause")
         self.is_awake = False
 
-    async def resume(self) -> None:
+    async def resume(self, spec: SandboxSpec | None = None) -> None:
         self._check("resume")
-        self.is_awake = True
+        self.is_awake, self.spec = True, spec or self.spec
 
     async def keep(self) -> str:
         self._check("keep")

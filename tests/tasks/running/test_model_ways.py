@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import transaction
 from pytest_django import Settings
 
+from agents import registry
 from agents.adapters.base import ModelAccess
 from agents.grants import Grant, Key, Refusal
 from sandboxes.base import NetworkMode, NetworkPolicy, SandboxSpec
 from sandboxes.e2b import network
 from tasks.errors import AppError
-from tasks.models import Credential, CredentialKind, Run, Sandbox, SandboxStatus, Turn, User
-from tasks.running import model_access, model_ways, specs
+from tasks.models import Credential, CredentialKind, Event, Run, Sandbox, SandboxStatus, Turn, User
+from tasks.running import jobs, model_access, model_ways, redact, specs, usage
+from tasks.running.follower import Follower
+from tasks.running.journal import Reader
 from tasks.running.model_ways import Keys, Way
+from tasks.running.prices import Prices
+from tests.tasks.running.fake import FakeBox
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
+InCloud = Callable[..., tuple[Run, Sandbox, FakeBox]]
 
 SECRET = "sk-the-real-key-0123456789"
 PUBLIC_URL = "https://models.example.org"
@@ -263,6 +272,93 @@ def test_keys_that_could_stand_in_its_words_are_known_by_name(make: Callable[...
         "site key of Anthropic": "sk-of-the-site",
         "key of Anthropic in the environment": "sk-of-the-environment",
     }
+
+
+# What is said of it
+
+
+def start(in_cloud: InCloud, alice: User, base_url: str) -> Run:
+    """A run whose next turn was just handed to the sandbox that it has."""
+    row = Credential(owner=alice, provider="anthropic", base_url=base_url)
+    row.secret = SECRET
+    row.save()
+    run, _, _ = in_cloud(agent="claude", status="starting", row={"status": SandboxStatus.PAUSED})
+    run.task.repo.mirror_path.mkdir(parents=True)
+    jobs.start_turn(run.pk, run.generation)
+    run.refresh_from_db()
+    assert run.status == "running", run.error
+    return run
+
+
+def notices(run: Run) -> list[str]:
+    return [event.data["notice"] for event in Event.objects.filter(run=run, kind="status") if "notice" in event.data]
+
+
+def test_a_turn_whose_key_is_inside_says_so_once(in_cloud: InCloud, alice: User) -> None:
+    run = start(in_cloud, alice, "http://plain.example.org")
+    (said,) = notices(run)
+    assert said == (
+        "The key of Anthropic is in this sandbox's environment, because its address is not https; set GATEWAY_PUBLIC_URL to keep it out."
+    )
+    jobs.hand_turn(run.pk, run.generation)
+    assert notices(run) == [said]
+
+
+def test_a_turn_whose_key_is_outside_says_nothing(in_cloud: InCloud, alice: User) -> None:
+    assert notices(start(in_cloud, alice, "")) == []
+
+
+def test_keys_are_taken_out_of_what_a_sandbox_elsewhere_says_and_named_when_its_patch_holds_one(make: Callable[..., Run]) -> None:
+    run = make("claude")
+    Credential.objects.exclude(provider="anthropic").delete()
+    redactor = redact.redactor(run)
+    assert redactor.text(f"ANTHROPIC_API_KEY={SECRET}") == "ANTHROPIC_API_KEY=•••"
+    assert redactor.found_in(f"+{SECRET}".encode()) == ["key of Anthropic"]
+    assert redactor.found_in(b"+nothing") == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_follower_knows_the_same_keys(make: Callable[..., Run], settings: Settings) -> None:
+    run = make("claude")
+    site = Credential(owner=None, provider="anthropic")
+    site.secret = "sk-of-the-site"
+    site.save()
+    stranger = Credential(owner=User.objects.create_user("stranger"), provider="anthropic")
+    stranger.secret = "sk-of-a-stranger"
+    stranger.save()
+
+    async def known() -> dict[str, str]:
+        follower = Follower()
+        async with await follower._connect() as conn:
+            return await follower._keys(conn, run.task_id)
+
+    assert asyncio.run(known()) == model_access.secrets(run)
+    assert len(model_access.secrets(run)) == 4
+
+
+def test_without_the_brokers_figures_the_agents_own_count(make: Callable[..., Run]) -> None:
+    run = make("claude")
+    turn = first(run)
+    Turn.objects.filter(pk=turn.pk).update(input_tokens=1000, output_tokens=70, cost_usd="0.25")
+    for _ in range(2):
+        with transaction.atomic():
+            usage.settle(turn)
+    turn.refresh_from_db()
+    assert (turn.input_tokens, turn.output_tokens, str(turn.cost_usd)) == (1000, 70, "0.250000")
+
+
+def test_and_what_they_cost_is_looked_up_when_the_agent_does_not_say_it() -> None:
+    prices = Prices.of([("claude-parrot", Decimal(3), Decimal("0.3"), Decimal(4), Decimal(15))])
+    reader = Reader(7, 1, 0, {}, registry.adapter("claude"), redact.Redactor({}), {1: 11}, prices)
+    result = {
+        "type": "result",
+        "session_id": "s",
+        "result": "done",
+        "model_usage_since_last_result": {"claude-parrot": {"inputTokens": 1_000_000, "outputTokens": 100_000}},
+    }
+    records = [{"n": 1, "kind": "turn", "turn": 1}, {"n": 2, "kind": "out", "turn": 1, "step": "agent", "line": json.dumps(result)}]
+    batch, _ = reader.take(b"".join(json.dumps({"t": 1.0} | record).encode() + b"\n" for record in records))
+    assert (batch.turns[11].tokens[0], batch.turns[11].cost_usd) == (1_000_000, Decimal("4.5"))
 
 
 # Who may ask
