@@ -15,7 +15,7 @@ from django.db import connection
 from e2b import Sandbox as Machine
 
 from sandboxes.e2b import template
-from sandboxes.e2b.backend import INSTALLATION, KEY, E2BBackend
+from sandboxes.e2b.backend import INSTALLATION, KEY
 from tasks.management.commands import e2b
 from tasks.models import Operation, OperationStatus, Run, Sandbox, SandboxStatus
 from tasks.running import backends, operations, templates
@@ -31,7 +31,7 @@ def running() -> Iterator[Cloud]:
 
 
 @pytest.fixture(autouse=True)
-def cloud(running: Cloud, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+def cloud(running: Cloud, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     monkeypatch.setattr(template, "LOOK_S", 0.01)
     monkeypatch.setattr(e2b, "LOOK_S", 0.01)
     running.clear()
@@ -40,7 +40,9 @@ def cloud(running: Cloud, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Clo
     for sandbox in running.sandboxes():
         running.vanish(sandbox["id"])
     settings.E2B_API_KEY, settings.E2B_API_URL, settings.E2B_TEMPLATE = running.options["api_key"], running.url, ""
-    return running
+    backends.backend.cache_clear()
+    yield running
+    backends.backend.cache_clear()
 
 
 def command(*words: str) -> tuple[str, str]:
@@ -135,10 +137,7 @@ def test_the_templates_are_listed_with_the_one_that_is_used() -> None:
     assert lines[-1] == f"Claude Code runs in {templates.wanted().name}."
 
 
-def test_sandboxes_are_listed_beside_our_rows(cloud: Cloud, make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = E2BBackend(templates.account(), installation=backends.installation(), timeout_s=300, network=lambda policy, rules: {})
-    monkeypatch.setattr(backends, "backend", {"e2b": ours}.__getitem__)
-
+def test_sandboxes_are_listed_beside_our_rows(cloud: Cloud, make_run: Any) -> None:
     def machine(run: Run | None) -> str:
         key = backends.key(run.pk if run else 12345, 1)
         return Machine.create(metadata={INSTALLATION: backends.installation(), KEY: key}, **cloud.options).sandbox_id
