@@ -217,8 +217,9 @@ class Sandbox(ABC):
         """Stop everything inside; files and journal stay. Twice is fine."""
 
     @abstractmethod
-    async def resume(self) -> None:
-        """Undo `pause`; on a running sandbox a no-op."""
+    async def resume(self, spec: SandboxSpec | None = None) -> None:
+        """Undo `pause`; on a running sandbox a no-op. What `spec` says of network and headers holds from now on, where a
+        backend keeps them itself."""
 
     @abstractmethod
     async def keep(self) -> str:

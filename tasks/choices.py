@@ -10,7 +10,7 @@ from agents.adapters.base import Adapter
 from agents.registry import ADAPTERS
 from tasks.errors import InvalidInput
 from tasks.models import User
-from tasks.running import model_access, offers
+from tasks.running import backends, model_access, offers
 
 MOST_PROMPT = 200_000  # characters
 MOST_ATTEMPTS = 20
@@ -72,8 +72,9 @@ def check_agents(agents: Sequence[AgentChoice], *, mode: str, backend: str, by: 
         _check_options(adapter, choice.options)
         if missing := offers.missing_key(adapter, choice.model, keys):
             raise InvalidInput(missing, field="agents")
-    if backend != "local":
-        raise InvalidInput(f"There is no sandbox backend {backend!r} here; there is: local.", field="backend")
+    if backend not in backends.names():
+        why = " Set E2B_API_KEY to have it." if backend == "e2b" else ""
+        raise InvalidInput(f"There is no sandbox backend {backend!r} here; there is: {', '.join(backends.names())}.{why}", field="backend")
 
 
 def _check_options(adapter: Adapter, options: Mapping[str, Any]) -> None:

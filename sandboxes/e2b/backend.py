@@ -12,15 +12,14 @@ import builtins
 import re
 import tarfile
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from e2b import AsyncSandbox, CommandExitException, SandboxQuery, SandboxState
 
 from sandboxes import zipapp
-from sandboxes.base import Backend, HeaderRule, NetworkPolicy, SandboxInfo, SandboxSpec
-from sandboxes.e2b import inside
+from sandboxes.base import Backend, SandboxInfo, SandboxSpec
+from sandboxes.e2b import inside, network
 from sandboxes.e2b.account import Account, is_missing, is_passing, understood
 from sandboxes.e2b.sandbox import E2BSandbox, last_words
 from sandboxes.errors import PreparedGone, SandboxError, SandboxGone
@@ -32,9 +31,6 @@ _CREATE_S = 60.0
 _UPLOAD_S = 600.0
 _REF = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
-Network = Callable[[NetworkPolicy, "builtins.list[HeaderRule]"], dict[str, Any]]
-"""A policy, and the headers that are added on the way out → what the SDK's `create` gets for them."""
-
 
 class E2BBackend(Backend):
     """Sandboxes of one account, those of one `installation` only: the part of a key before its first colon.
@@ -44,8 +40,8 @@ class E2BBackend(Backend):
 
     name = "e2b"
 
-    def __init__(self, account: Account, *, installation: str, timeout_s: int, network: Network) -> None:
-        self.account, self.installation, self.timeout_s, self._network = account, installation, timeout_s, network
+    def __init__(self, account: Account, *, installation: str, timeout_s: int) -> None:
+        self.account, self.installation, self.timeout_s = account, installation, timeout_s
 
     async def create(self, key: str, spec: SandboxSpec) -> E2BSandbox:
         """A second create with the same key gives a second sandbox; `list` shows both."""
@@ -71,7 +67,7 @@ class E2BBackend(Backend):
                         metadata={INSTALLATION: self.installation, KEY: key},
                         lifecycle={"on_timeout": "pause"},
                         request_timeout=_CREATE_S,
-                        **self._network(spec.network, list(spec.headers)),
+                        **network.options(spec.network, spec.headers),
                         **self.account.options,
                     )
             except SandboxError as error:

@@ -14,6 +14,8 @@ from functools import cache
 from ipaddress import IPv4Network
 from typing import Any
 
+from e2b.sandbox.sandbox_api import SandboxNetworkUpdate
+
 from sandboxes.base import HeaderRule, NetworkMode, NetworkPolicy
 from sandboxes.egress import CLOSED_4, PACKAGE_REGISTRIES, Entry, is_address, is_public, parse_entry
 
@@ -22,7 +24,7 @@ PORTS = (80, 443)  # at which names are told
 
 
 def options(policy: NetworkPolicy, rules: Sequence[HeaderRule] = ()) -> dict[str, Any]:
-    """What `create` gets; its `network` is what `update_network` gets too. HostError for a host that is written wrongly."""
+    """What `create` gets. HostError for a host that is written wrongly."""
     names = PACKAGE_REGISTRIES if policy.mode is NetworkMode.REGISTRIES else ()
     listed = [_spelled(entry) for entry in map(parse_entry, (*names, *policy.hosts)) if not _obstacle(policy, entry)]
     addresses = _public_networks() if policy.mode is NetworkMode.PUBLIC else ()
@@ -31,6 +33,12 @@ def options(policy: NetworkPolicy, rules: Sequence[HeaderRule] = ()) -> dict[str
     if rules:
         network["rules"] = {rule.host: [{"transform": {"headers": dict(rule.headers)}}] for rule in rules}
     return {"network": network}
+
+
+def update(policy: NetworkPolicy, rules: Sequence[HeaderRule] = ()) -> SandboxNetworkUpdate:
+    """The same for a sandbox that exists: all of what it may reach from now on."""
+    network = options(policy, rules)["network"]
+    return {name: network[name] for name in ("allow_out", "deny_out", "rules") if name in network}  # type: ignore[return-value]
 
 
 def sentences(policy: NetworkPolicy, rules: Sequence[HeaderRule] = ()) -> list[str]:

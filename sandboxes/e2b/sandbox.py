@@ -11,8 +11,8 @@ from typing import Any
 
 from e2b import AsyncSandbox, CommandExitException, SandboxInfo, SandboxState
 
-from sandboxes.base import Command, CommandName, Completed, FetchedPatch, Sandbox, TurnSpec
-from sandboxes.e2b import inside
+from sandboxes.base import Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxSpec, TurnSpec
+from sandboxes.e2b import inside, network
 from sandboxes.e2b.account import Account, understood
 from sandboxes.e2b.journal import follow
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
@@ -100,10 +100,14 @@ class E2BSandbox(Sandbox):
             await AsyncSandbox.pause(self.ref, **self.account.options)
         self._vm, self._is_paused = None, True
 
-    async def resume(self) -> None:
+    async def resume(self, spec: SandboxSpec | None = None) -> None:
         """Also starts the supervisor where it does not run any more, as after a pause."""
         self._is_borrowed = False
-        await self.start(await self._wake())
+        vm = await self._wake()
+        if spec is not None:
+            with understood("change a sandbox's network"):
+                await vm.update_network(network.update(spec.network, spec.headers))
+        await self.start(vm)
 
     async def start(self, vm: AsyncSandbox) -> None:
         """The supervisor, if none runs."""

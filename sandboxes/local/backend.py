@@ -264,7 +264,7 @@ class LocalSandbox(Sandbox):
                 await asyncio.to_thread(process.wait, _LEAVE_S)
         await asyncio.to_thread(self._stop)
 
-    async def resume(self) -> None:
+    async def resume(self, spec: SandboxSpec | None = None) -> None:
         async with self.folder.locked():
             await self.start()
 

@@ -11,14 +11,25 @@ from django.conf import settings
 
 from agents.registry import ADAPTERS
 from sandboxes.base import Backend, Limits, SandboxSpec
+from sandboxes.e2b.account import Account
+from sandboxes.e2b.backend import E2BBackend
 from sandboxes.local import accounts
 from sandboxes.local.backend import LocalBackend
 from tasks.models import Run
+from tasks.running import templates
+
+
+def names() -> tuple[str, ...]:
+    """The backends that can be had here, the one that runs get by themselves first."""
+    found = ("e2b", "local") if settings.E2B_API_KEY else ("local",)
+    return tuple(sorted(found, key=lambda name: name != settings.SANDBOX_BACKEND))
 
 
 @cache
 def backend(name: str) -> Backend:
-    assert name == "local", name
+    if name == "e2b":
+        account = Account(settings.E2B_API_KEY, settings.E2B_DOMAIN, settings.E2B_API_URL, settings.E2B_SANDBOX_URL)
+        return E2BBackend(account, installation=installation(), timeout_s=settings.E2B_TIMEOUT_S)
     return LocalBackend(root=settings.DATA / "sandboxes", runtime=settings.DATA / "runtime", account=sandbox_account())
 
 
@@ -49,7 +60,9 @@ def agents_folder() -> Path:
 
 
 def spec(run: Run) -> SandboxSpec:
+    """What this run's sandboxes are made of, whatever its turn is."""
     return SandboxSpec(
+        template=templates.for_run(run),
         mirror=run.task.repo.mirror_path,
         agents=agents_folder() if run.agent in ADAPTERS and ADAPTERS[run.agent].package else None,
         network=run.task.repo.network_policy,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from django.conf import settings
 
 from agents import registry
 from agents.adapters.base import McpServer, TurnRequest
-from sandboxes.base import Checkout, Step, TurnSpec
+from sandboxes.base import Checkout, SandboxSpec, Step, TurnSpec
+from sandboxes.e2b import network
+from tasks.git import shipments
 from tasks.models import AgentSetting, Mode, Phase, RepoMcpServer, Run, Sandbox, Turn
-from tasks.running import attachments, model_access, templates, transcripts
+from tasks.running import attachments, backends, model_access, prepared, templates, transcripts
 
 SETUP_SCRIPT = "/home/agent/.asynccode/setup.sh"
 RESTORED_PATCH = "/run/asynccode/restore.patch"
@@ -22,6 +27,25 @@ INSTRUCTIONS: dict[str, str] = {
     "workspace: whatever you change there is thrown away. Your last message must be the whole plan, in Markdown, as numbered steps that "
     "name files; it will be read and approved by a person before you carry it out.",
 }
+
+
+def sandbox(run: Run, row: Sandbox) -> SandboxSpec:
+    """What the sandbox of this row is made of. One elsewhere gets a copy of what the mirror has of the base commit."""
+    made = model_access.fitted(run, prepared.spec(run, row))
+    if row.backend == "local" or row.ref:
+        return made
+    return replace(made, mirror=shipments.ship(run.task.repo.mirror_path, run.task.base_commit))
+
+
+def told(run: Run, row: Sandbox) -> dict[str, Any]:
+    """What its row says besides what its backend says of it: in `record` where the model's key is, and `notice`."""
+    way = model_access.way(run)
+    found: dict[str, Any] = {"record": {"keys": way.keys} if way else {}}
+    if row.backend != "local":
+        made = model_access.fitted(run, backends.spec(run))
+        said = network.sentences(made.network, made.headers)
+        found["notice"] = " ".join([way.notice, *said] if way and way.notice else said)
+    return found
 
 
 def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> TurnSpec:

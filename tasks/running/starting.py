@@ -87,11 +87,11 @@ def start_turn(run_id: int, generation: int) -> None:
             if row.ref and row.status in (SandboxStatus.LOST, SandboxStatus.DESTROYED):
                 raise SandboxGone(f"{row.ref} is being destroyed.")
             try:
-                box = async_to_sync(_provision)(run, turn, row, restored, prepared.spec(run, row), held(generation, owner))
+                box = async_to_sync(_provision)(run, turn, row, restored, specs.sandbox(run, row), held(generation, owner))
             except PreparedGone:
                 prepared.gone(run, row)
                 spec = specs.build(run, turn, row, restores_patch=restored is not None)
-                box = async_to_sync(_provision)(run, turn, row, restored, prepared.spec(run, row), held(generation, owner))
+                box = async_to_sync(_provision)(run, turn, row, restored, specs.sandbox(run, row), held(generation, owner))
     except (SandboxError, AppError, UnknownAgentError) as error:
         _not_begun(run, turn, row, held(generation, owner), error)
         return
@@ -106,7 +106,9 @@ def start_turn(run_id: int, generation: int) -> None:
             start_tries=0,
         )
         if is_mine:
-            Sandbox.objects.filter(pk=row.pk).update(ref=box.ref, status=SandboxStatus.LIVE, record=box.record, destroyed_at=None)
+            told = specs.told(run, row)
+            told["record"] = box.record | told["record"]
+            Sandbox.objects.filter(pk=row.pk).update(ref=box.ref, status=SandboxStatus.LIVE, destroyed_at=None, **told)
             if is_fresh:
                 Sandbox.objects.filter(pk=row.pk).update(expires_at=lifetimes.expiry(row.backend, begun_at), warned_at=None)
             Turn.objects.filter(pk=turn.pk).update(generation=generation)
@@ -162,7 +164,7 @@ async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None,
         await Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.PAUSED).aupdate(
             status=SandboxStatus.LIVE, expires_at=lifetimes.expiry(row.backend, timezone.now()), warned_at=None
         )
-        await box.resume()
+        await box.resume(made_of)
         await attachments.put(box, given[turn.number])
     else:
         async with nullcontext() if row.backend == "local" else _showing_life(run.pk, fence):

@@ -101,8 +101,8 @@ def _house(request: pytest.FixtureRequest, data: Path, mirror: tuple[Path, str])
     if request.param == "e2b":
         options = request.getfixturevalue("cloud").options
         script = (
-            "from sandboxes.e2b import network\nfrom sandboxes.e2b.account import Account\nfrom sandboxes.e2b.backend import E2BBackend\n"
-            f"backend = E2BBackend(Account(**{options!r}), installation='test', timeout_s=300, network=network.options)\n"
+            "from sandboxes.e2b.account import Account\nfrom sandboxes.e2b.backend import E2BBackend\n"
+            f"backend = E2BBackend(Account(**{options!r}), installation='test', timeout_s=300)\n"
         )
     else:
         arguments = {"root": data / "sandboxes", "runtime": data / "runtime"}
