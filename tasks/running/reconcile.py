@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from tasks.models import ACTIVE, FINAL, PreparedStatus, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Task
-from tasks.running import lifecycle, nudge, operations, prepared, scheduler
-
-MOST_START_TRIES = 3
+from tasks.running import lifecycle, lifetimes, losing, nudge, operations, prepared, scheduler
 
 
 def reconcile() -> None:
@@ -28,6 +26,7 @@ def reconcile() -> None:
         operations.begin("mirror", f"repo:{repo.pk}")
     sleep_again()
     destroy_unneeded()
+    lifetimes.watch()
     prepared.tidy()
     scheduler.dispatch()
 
@@ -37,8 +36,8 @@ def take_over_dead_starts() -> None:
     for run in Run.objects.filter(status=RunStatus.STARTING, lease_until__lt=Now()):
         dead = Q(generation=run.generation, lease_owner=run.lease_owner, lease_until__lt=Now())
         old = Sandbox.objects.filter(run=run, generation=run.generation).first()
-        if run.start_tries + 1 >= MOST_START_TRIES:
-            error = f"The sandbox could not be started: {MOST_START_TRIES} tries showed no life for {settings.START_LEASE_S} s each."
+        if run.start_tries + 1 >= losing.MOST_START_TRIES:
+            error = f"The sandbox could not be started: {losing.MOST_START_TRIES} tries showed no life for {settings.START_LEASE_S} s each."
             lifecycle.finish(run.pk, source=[RunStatus.STARTING], to=RunStatus.ERRORED, fence=dead, error=error)
             continue
         # A sandbox with a reference holds an earlier turn's workspace: only its waking up is tried again.
@@ -84,12 +83,15 @@ def sleep_again() -> None:
 def destroy_unneeded() -> None:
     """Sandboxes of old generations, of archived tasks, and those kept long enough after their run was over."""
     kept = timedelta(hours=settings.SANDBOX_RETENTION_H)
+    is_over = Q(run__task__archived_at__isnull=False) | Q(run__finished_at__lt=Now() - kept)
     unneeded = (
         Sandbox.objects.exclude(status=SandboxStatus.DESTROYED)
-        .exclude(run__status__in=ACTIVE)
         .exclude(run__prepares__status=PreparedStatus.BUILDING)  # what lies in it is to be kept first
-        .filter(Q(status=SandboxStatus.LOST) | Q(run__task__archived_at__isnull=False) | Q(run__finished_at__lt=Now() - kept))
-        .filter(Q(status=SandboxStatus.LOST) | Q(run__status__in=FINAL))
+        .filter(
+            Q(run__generation__gt=F("generation"))  # also while the run is at work in a newer one
+            | (Q(status=SandboxStatus.LOST) & ~Q(run__status__in=ACTIVE))
+            | (Q(run__status__in=FINAL) & is_over)
+        )
     )
     for sandbox in unneeded:
         queue = f"host-{sandbox.host}" if sandbox.host else settings.QUEUE_RUNS
