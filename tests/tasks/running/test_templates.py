@@ -17,7 +17,7 @@ from agents.registry import ADAPTERS
 from sandboxes.e2b import template
 from tasks.errors import InvalidInput
 from tasks.models import Operation, OperationStatus, Run, RunStatus, Sandbox, User
-from tasks.running import jobs, operations, templates, verdicts
+from tasks.running import jobs, operations, specs, templates, verdicts
 from tasks.running.templates import KIND, Wanted
 from tests.e2bcloud.process import Cloud
 
@@ -241,6 +241,16 @@ def test_pins_that_changed_since_it_was_asked_for_are_not_built_under_the_old_na
 def test_on_e2b_programs_are_started_by_name() -> None:
     codex = PACKAGES["codex"]
     assert templates.by_name(["/bin/sh", "-c", "it", codex.path, "exec"]) == ["/bin/sh", "-c", "it", "codex", "exec"]
+
+
+@pytest.mark.parametrize(("backend", "program"), [("local", PACKAGES["claude"].path), ("e2b", "claude")])
+def test_a_turn_starts_the_pinned_program_here_and_the_templates_at_e2b(
+    make_run: MakeRun, settings: Any, backend: str, program: str
+) -> None:
+    settings.ANTHROPIC_API_KEY = "sk-of-the-environment"
+    run = make_run(agent="claude", backend=backend, sandbox=True)
+    spec = specs.build(run, run.turns.get(), run.sandboxes.get(), restores_patch=False)
+    assert spec.steps[-1].argv[0] == program
 
 
 @pytest.mark.parametrize(
