@@ -24,7 +24,7 @@ from sandboxes.service import Fields, Service
 
 logger = logging.getLogger(__name__)
 
-HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"
+HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 # What is asked for, headers → the key that the service is given; "" when they show no token of ours. It must not wait.
 Identify = Callable[[str, Fields], str]
@@ -35,7 +35,8 @@ class Bounds:
     """How much and how long (seconds).
 
     `connections` in all, and `of_one_peer` where the peer is not the operator's proxy; `requests` of one token at one time;
-    `bodies` is bytes of all requests in memory. `wrong` tokens of one address are answered after `wrong_s`, at one time.
+    `bodies` is bytes of all requests in memory. So many `wrong` tokens of one address, and `wrong_in_all`, are answered after
+    `wrong_s` at one time, and the others at once.
     The service may take `service_s` from one byte to the next, as a model that thinks does; else it is `idle_s`.
     """
 
@@ -44,6 +45,7 @@ class Bounds:
     requests: int = 32
     bodies: int = 512 * 1024**2
     wrong: int = 4
+    wrong_in_all: int = 64
     wrong_s: float = 2.0
     head_s: float = 10.0
     body_s: float = 120.0
@@ -63,7 +65,8 @@ def parse_listen(text: str) -> Target:
 
 
 class Listener:
-    """Answers requests for /PATH and what lies below it, of `paths`, from whoever `identify` finds a key for; and GET /healthz."""
+    """Answers requests for /PATH and what lies below it, of `paths`, from whoever `identify` finds a key for. Anybody may look whether
+    it is there, at /healthz and at /PATH itself."""
 
     def __init__(
         self, where: Target, *, paths: Collection[str], identify: Identify, service: Service, bounds: Bounds | None = None
@@ -146,7 +149,8 @@ class Listener:
         """One request; whether another may follow on the same connection."""
         target = request.target.decode("latin-1")
         path = target.partition("?")[0]
-        if path == "/healthz" and request.method == "GET" and request.body == NO_BODY:
+        is_there = path == "/healthz" or path.strip("/") in self._paths  # some programs look at the root of an API first
+        if is_there and request.method in ("GET", "HEAD") and request.body == NO_BODY:
             client.answer(HEALTHY)
             return False
         if request.method == "CONNECT" or not path.startswith("/") or path.split("/")[1] not in self._paths:
@@ -166,7 +170,7 @@ class Listener:
                 del self._askers[key]
 
     async def _refuse(self, address: str) -> NoReturn:
-        if self._wrong[address] >= self._bounds.wrong:
+        if self._wrong[address] >= self._bounds.wrong or self._wrong.total() >= self._bounds.wrong_in_all:
             raise ProxyError(429, "There were too many wrong tokens. Try again in a moment.")
         self._wrong[address] += 1
         try:

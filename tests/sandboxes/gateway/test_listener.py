@@ -112,9 +112,10 @@ async def test_requests_follow_each_other_on_one_connection(port: Port) -> None:
         assert await body_of(reader) == b"hello"
 
 
-async def test_whether_it_is_there_can_be_asked_by_anybody(port: Port) -> None:
+@pytest.mark.parametrize("line", ["GET /healthz", "HEAD /healthz", "GET /models", "HEAD /models/", "GET /models?x=1"])
+async def test_whether_it_is_there_can_be_asked_by_anybody(port: Port, line: str) -> None:
     port.start()
-    assert (await port.ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert (await port.ask(f"{line} HTTP/1.1\r\nHost: x\r\n\r\n".encode())).startswith(b"HTTP/1.1 200 OK\r\n")
     assert port.desk.asked == []
 
 
@@ -187,6 +188,17 @@ async def test_many_guesses_of_one_address_are_refused_at_once_and_hold_up_nobod
     writer.write(WRONG + b"X-Forwarded-For: 203.0.113.9, 192.0.2.4\r\n\r\n")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.readexactly(1), 0.1)
+
+
+async def test_many_guesses_of_many_addresses_hold_few_connections(port: Port) -> None:
+    port.start(wrong_in_all=2, wrong_s=5)
+    held = [await port.dial() for _ in range(2)]
+    for number, (_, writer) in enumerate(held):
+        writer.write(WRONG + b"X-Forwarded-For: 203.0.113.%d\r\n\r\n" % number)
+    another = WRONG + b"X-Forwarded-For: 203.0.113.9\r\n\r\n"
+    async with asyncio.timeout(10):
+        while not (await port.ask(another)).startswith(b"HTTP/1.1 429 "):
+            pass
 
 
 async def test_one_token_has_so_many_requests_at_once(port: Port) -> None:
