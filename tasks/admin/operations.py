@@ -24,6 +24,7 @@ from tasks.running import templates
 from tasks.running.operations import UNFINISHED
 
 REFRESH_S = 3
+MOST_SHOWN = 20_000  # characters of a log, the last of them
 
 
 class TemplateForm(forms.Form):
@@ -88,6 +89,7 @@ class Operations(ReadOnly):
             "public": [(one.label, templates.PUBLIC.get(one.name, templates.BASE)) for one in ADAPTERS.values() if one.package],
             "pins": [f"{package.name} {package.version}" for package in PACKAGES.values()],
             "newest": newest,
+            "log": newest.log[-MOST_SHOWN:] if newest else "",
             "building": templates.Wanted.of(newest.subject) if newest else None,
             "is_going_on": newest is not None and newest.status in UNFINISHED,
         }
