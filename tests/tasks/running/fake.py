@@ -8,6 +8,7 @@ from typing import Any
 
 from sandboxes.base import Backend, Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxInfo, SandboxSpec, TurnSpec
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
+from tasks.models import Run
 
 _numbers = itertools.count(1)
 
@@ -121,3 +122,10 @@ class FakeBackend(Backend):
 
     async def discard(self, prepared: str) -> None:
         self.fail("discard")
+
+
+def have_mirror(run: Run) -> None:
+    """Folders where the mirror of the run's repository and what is shipped of it would be."""
+    mirror = run.task.repo.mirror_path
+    for folder in (mirror, mirror.with_name(f"{mirror.stem}.shipments") / f"{run.task.base_commit}.git"):
+        folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from agents.registry import ADAPTERS
 from sandboxes.errors import SandboxError, SandboxGone
 from tasks.models import EndReason, Event, Run, RunStatus, Sandbox, SandboxStatus
 from tasks.running import jobs, lifecycle, losing
-from tests.tasks.running.fake import FakeBackend, FakeBox
+from tests.tasks.running.fake import FakeBackend, FakeBox, have_mirror
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
@@ -165,7 +165,7 @@ def test_a_backend_that_does_not_answer_loses_nothing(in_cloud: InCloud, cloud: 
 
 def test_a_follow_up_whose_sandbox_is_gone_begins_in_a_new_one(in_cloud: InCloud, cloud: FakeBackend) -> None:
     run, row, _ = in_cloud(status=RunStatus.STARTING, row={"status": SandboxStatus.PAUSED})
-    run.task.repo.mirror_path.mkdir(parents=True)
+    have_mirror(run)
     cloud.boxes.clear()
     jobs.start_turn(run.pk, 1)
     run.refresh_from_db()
@@ -176,7 +176,7 @@ def test_a_follow_up_whose_sandbox_is_gone_begins_in_a_new_one(in_cloud: InCloud
 
 def test_a_new_sandbox_that_vanishes_before_its_turn_begins_is_made_again(make_run: MakeRun, cloud: FakeBackend) -> None:
     run = make_run(backend="e2b", status=RunStatus.STARTING)
-    run.task.repo.mirror_path.mkdir(parents=True)
+    have_mirror(run)
     cloud.errors["create"] = SandboxGone("It was there only just now.")
     for generation in (1, 2, 3):
         jobs.start_turn(run.pk, generation)
@@ -189,7 +189,7 @@ def test_a_new_sandbox_that_vanishes_before_its_turn_begins_is_made_again(make_r
 
 def test_one_that_was_given_up_on_purpose_is_no_loss(in_cloud: InCloud, cloud: FakeBackend) -> None:
     run, row, _ = in_cloud(status=RunStatus.STARTING, row={"status": SandboxStatus.LOST})
-    run.task.repo.mirror_path.mkdir(parents=True)
+    have_mirror(run)
     jobs.start_turn(run.pk, 1)
     row.refresh_from_db()
     assert row.lost_at is None

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from sandboxes.errors import AccountRefused, SandboxError, SandboxLimited
 from tasks.models import CreationBucket, Event, Run, RunStatus, Sandbox, SandboxStatus
 from tasks.running import jobs, scheduler
-from tests.tasks.running.fake import FakeBackend, FakeBox
+from tests.tasks.running.fake import FakeBackend, FakeBox, have_mirror
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
@@ -22,7 +22,7 @@ REFUSED = AccountRefused("E2B refused the account (401: the key is revoked). Loo
 
 
 def start(run: Run) -> Run:
-    run.task.repo.mirror_path.mkdir(parents=True, exist_ok=True)
+    have_mirror(run)
     jobs.start_turn(run.pk, run.generation)
     run.refresh_from_db()
     return run
