@@ -24,10 +24,10 @@ from django.db import connection
 from agents import registry
 from sandboxes.base import Command, CommandName
 from sandboxes.base import Sandbox as Box
-from sandboxes.errors import SandboxError, SandboxGone
+from sandboxes.errors import AccountRefused, SandboxError, SandboxGone
 from tasks.errors import AppError
 from tasks.models import Credential, Variable
-from tasks.running import backends, events, model_access, nudge
+from tasks.running import backends, events, model_access, nudge, refusals
 from tasks.running.journal import Reader
 from tasks.running.prices import Prices
 from tasks.running.redact import Redactor
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 CLAIM_S = 0.3  # how often it looks for new runs and for stop requests
 FLUSH_S = 0.4  # how long news of a run may wait for company
+UNREACHABLE_S = 5.0  # until a sandbox is tried again whose backend does not answer
 MOST_BYTES = 1024 * 1024  # of one run in one transaction
 
 _CLAIM = """
@@ -57,6 +58,15 @@ SELECT id, generation, stop_requested_at IS NOT NULL FROM tasks_run
 WHERE id = ANY(%(held)s) AND lease_owner = %(me)s AND status = 'running'
 """
 
+# Each of them once, and a moment early, so that the dispatch can be on time.
+_DUE = """
+UPDATE tasks_creationbucket b SET wake_at = NULL FROM (
+    SELECT backend, wake_at FROM tasks_creationbucket
+    WHERE wake_at <= clock_timestamp() + make_interval(secs => %(ahead)s) FOR UPDATE SKIP LOCKED
+) due WHERE b.backend = due.backend
+RETURNING greatest(0, extract(epoch FROM due.wake_at - clock_timestamp()))::float
+"""
+
 
 @dataclass
 class Followed:
@@ -68,6 +78,7 @@ class Followed:
     task: asyncio.Task[None] | None = None
     is_stopped: bool = False
     is_at_end: bool = False
+    is_unreachable: bool = False  # its journal broke off, but the sandbox may be there
 
 
 class Follower:
@@ -76,7 +87,9 @@ class Follower:
         # Only one follower a host runs at a time (it holds a lock file), so leases of earlier ones here are dead.
         self.me = f"follow:{self.host}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.held: dict[int, Followed] = {}
+        self.put_off: dict[int, float] = {}  # runs that could not be reached → when to try again, by the monotonic clock
         self.news = asyncio.Event()
+        self._dispatches: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Follow until canceled; a database that is away is waited for."""
@@ -106,14 +119,28 @@ class Follower:
             is_due = time.monotonic() - renewed_at > settings.FOLLOW_LEASE_S / 4
             await self._look(conn, _RENEW if is_due else _LOOK)
             renewed_at = time.monotonic() if is_due else renewed_at
+            await self._wake_queue(conn)
             await asyncio.sleep(CLAIM_S)
+
+    async def _wake_queue(self, conn: psycopg.AsyncConnection[Any]) -> None:
+        """Have the queue dispatched when what its runs wait for is there; should we die meanwhile, reconcile does it later."""
+        for (seconds,) in await (await conn.execute(_DUE, {"ahead": CLAIM_S})).fetchall():
+            task = asyncio.create_task(self._dispatch_in(seconds), name="dispatch")
+            self._dispatches.add(task)
+            task.add_done_callback(self._dispatches.discard)
+
+    async def _dispatch_in(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await sync_to_async(nudge.enqueue_now, thread_sensitive=False)(settings.QUEUE_RUNS, "dispatch")
 
     def _params(self) -> dict[str, Any]:
         dead = f"follow:{self.host}:%"
         return {"me": self.me, "host": self.host, "dead": dead, "ttl": settings.FOLLOW_LEASE_S, "held": list(self.held)}
 
     async def _claim(self, conn: psycopg.AsyncConnection[Any]) -> None:
-        cursor = await conn.execute(_CLAIM, self._params())
+        params = self._params()
+        self.put_off = {run_id: at for run_id, at in self.put_off.items() if at > time.monotonic()}
+        cursor = await conn.execute(_CLAIM, params | {"held": [*params["held"], *self.put_off]})
         for run_id, generation, agent, task_id, backend, ref, offset, state in await cursor.fetchall():
             try:
                 turns, secrets = await self._about(conn, run_id, task_id)
@@ -122,8 +149,15 @@ class Follower:
                 prices = await self._prices(conn)
                 reader = Reader(run_id, generation, offset, state, registry.adapter(agent), Redactor(secrets), turns, prices)
                 box = await backends.backend(backend).connect(ref)
-            except SandboxError:
+            except SandboxGone:
                 await self._job("sandbox_lost", run_id, generation)
+                continue
+            except AccountRefused as error:
+                await self._job("give_up", run_id, generation, refusals.said_of(error, has_sandbox=True))
+                continue
+            except SandboxError as error:
+                logger.warning("The sandbox of run %s cannot be reached (%s); trying again.", run_id, error)
+                self.put_off[run_id] = time.monotonic() + UNREACHABLE_S
                 continue
             except (AppError, registry.UnknownAgentError) as error:
                 await self._job("give_up", run_id, generation, str(error))
@@ -196,6 +230,7 @@ class Follower:
                 self.news.set()
         except SandboxError as error:
             logger.warning("The journal of run %s stopped (%s).", run_id, error)
+            held.is_unreachable = not isinstance(error, SandboxGone)
         except OSError:
             logger.exception("The journal of run %s cannot be read.", run_id)
         held.is_at_end = True
@@ -243,7 +278,9 @@ class Follower:
         """The journal is over. If the turn is not, the sandbox was lost."""
         run_id, generation = held.reader.run_id, held.reader.generation
         await self._drop([run_id])
-        if held.reader.ended is None:
+        if held.is_unreachable:
+            self.put_off[run_id] = time.monotonic() + UNREACHABLE_S
+        elif held.reader.ended is None:
             await self._job("sandbox_lost", run_id, generation)
 
     async def _job(self, job: str, *args: Any) -> None:
