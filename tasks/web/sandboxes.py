@@ -36,7 +36,10 @@ class Place:
 
 def places_of(run: Run) -> list[Place]:
     """The sandboxes of a run, the present one first."""
-    return [_place(run, sandbox) for sandbox in Sandbox.objects.filter(run=run).order_by("-generation").defer("parse_state")]
+    return [
+        _place(run, sandbox)
+        for sandbox in Sandbox.objects.filter(run=run).select_related("prepared").order_by("-generation").defer("parse_state")
+    ]
 
 
 def _place(run: Run, sandbox: Sandbox) -> Place:

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks.models import Event, Operation, Run, Sandbox, SandboxStatus, Task, Turn
+from tasks.models import Event, Operation, PreparedEnvironment, Run, Sandbox, SandboxStatus, Task, Turn
 from tasks.web import sandboxes
 
 pytestmark = pytest.mark.django_db
@@ -158,3 +158,11 @@ def test_what_is_gone_is_said(as_alice: Client, make_run: MakeRun, how: str) -> 
     assert ("Destroyed, with all that was in it." if how == "destroyed" else "it is being destroyed") in page
     assert ("A follow-up goes on in a new one" in page) == (how == "destroyed")
     assert "It is destroyed at" not in page
+
+
+def test_a_sandbox_that_began_with_a_prepared_environment_says_so(as_alice: Client, make_run: MakeRun) -> None:
+    run = make_run(sandbox=True)
+    assert "prepared environment" not in as_alice.get(f"/runs/{run.pk}/?part=sandbox").content.decode()
+    environment = PreparedEnvironment.objects.create(repo=run.task.repo, backend="local", key="0" * 64, base_commit="a" * 40)
+    run.sandboxes.update(prepared=environment)
+    assert f"{environment.created_at:%-d %B %Y, %H:%M} UTC" in as_alice.get(f"/runs/{run.pk}/?part=sandbox").content.decode()
