@@ -91,6 +91,7 @@ class Folder:
 
     @cached_property
     def _spec(self) -> dict[str, Any]:
+        """As it was written; a sandbox made by an older version of ours knows no `template` and no `prepared`."""
         return self._read_json("spec.json")
 
     @property
@@ -103,12 +104,12 @@ class Folder:
 
     @property
     def rootfs(self) -> Path | None:
-        return Path(template) if (template := self._spec["template"]) else None
+        return Path(template) if (template := self._spec.get("template")) else None
 
     @property
     def prepared(self) -> str:
         """The reference of the prepared environment it began with, or ""."""
-        return str(self._spec["prepared"])
+        return str(self._spec.get("prepared", ""))
 
     def folders(self, prepared: Path | None) -> bwrap.Folders:
         """`prepared` is what workspace and home are laid over, if anything."""

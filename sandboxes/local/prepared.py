@@ -67,8 +67,11 @@ class Store:
             self._copy(folder, to=made, over=folder)
         else:
             folder.take_out(made)
+        if not self._all.exists():
+            self._all.mkdir(exist_ok=True)
+            self._all.chmod(0o711)
         ref = secrets.token_hex(16)
-        made.rename(self._all() / ref)
+        made.rename(self._all / ref)
         return ref
 
     @contextmanager
@@ -86,7 +89,7 @@ class Store:
 
     def lower(self, ref: str) -> Path:
         """Where it lies, for a sandbox that was made on it. PreparedGone when it is not there."""
-        for path in (self._all() / ref, self._all() / (ref + _DISCARDED)):
+        for path in (self._all / ref, self._all / (ref + _DISCARDED)):
             if _REF.fullmatch(ref) and path.is_dir():
                 return path
         raise PreparedGone("The prepared environment of this sandbox does not exist any more.")
@@ -95,20 +98,20 @@ class Store:
         """No new sandbox gets it from now on. It is deleted when no sandbox stands on it any more, running or paused."""
         try:
             with self._locked(ref, fcntl.LOCK_EX):
-                (self._all() / ref).rename(self._all() / (ref + _DISCARDED))
+                (self._all / ref).rename(self._all / (ref + _DISCARDED))
         except PreparedGone:
             pass
         self.sweep()
 
     def sweep(self) -> None:
         """Delete what was discarded and is not needed any more."""
-        discarded = [entry.name for entry in os.scandir(self._all()) if entry.name.endswith(_DISCARDED)]
+        discarded = [path.name for path in self._all.glob(f"*{_DISCARDED}")]
         needed = set(self._needed()) if discarded else set()
         for name in discarded:
             if name.removesuffix(_DISCARDED) not in needed:
                 gone = moving(self.root) / f"gone-{secrets.token_hex(8)}"
                 try:
-                    (self._all() / name).rename(gone)
+                    (self._all / name).rename(gone)
                 except FileNotFoundError:  # another process was faster
                     continue
                 delete(gone, self.account)
@@ -155,17 +158,14 @@ class Store:
         if self.account:
             os.chown(path, self.account.uid, self.account.gid)
 
+    @property
     def _all(self) -> Path:
-        folder = self.root / _FOLDER
-        if not folder.exists():
-            folder.mkdir(exist_ok=True)
-            folder.chmod(0o711)
-        return folder
+        return self.root / _FOLDER
 
     @contextmanager
     def _locked(self, ref: str, how: int) -> Iterator[None]:
         gone = PreparedGone("The prepared environment does not exist any more; it has to be prepared again.")
-        path = self._all() / ref
+        path = self._all / ref
         if not _REF.fullmatch(ref):
             raise gone
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -114,3 +115,10 @@ def test_what_a_crash_left_is_swept_once_it_is_old(folder, account, monkeypatch)
     monkeypatch.setattr(time, "time", lambda: later)
     sweep(folder.root, account)
     assert not left.exists()
+
+
+def test_a_sandbox_of_an_older_version_of_ours_can_still_be_started(folder):
+    spec = json.loads((folder.state / "spec.json").read_text())
+    del spec["template"], spec["prepared"]
+    (folder.state / "spec.json").write_text(json.dumps(spec))
+    assert (folder.rootfs, folder.prepared, folder.folders(None).workspace) == (None, "", folder.path / "workspace")
