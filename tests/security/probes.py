@@ -161,6 +161,13 @@ PROBES = [
     Probe("write to the root folder", "write_new", both(folder="/"), lambda s: {"folder": s.writable("/")}, as_root=True),
     Probe("write to the gateway's folder", "write_new", both(folder="/run/gateway"), lambda s: {"folder": s.gateway_folder}, as_root=True),
     Probe(
+        "write past the overlay of a prepared environment",
+        "write_new",
+        both(folder="/run/changes/workspace"),
+        lambda s: {"folder": s.own_folder()},
+        instead="a folder of its own",
+    ),
+    Probe(
         "write to the mirror",
         "open_for_writing",
         both(path="/run/mirror.git/config"),

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,10 @@ class Scene:
         self.is_root = os.geteuid() == 0
         self.limits = LIMITS
         self.control_socket = str(sandbox.folder.control)
-        self.gateway_folder = str(sandbox.folder.folders.gateway)
+        self.gateway_folder = str(sandbox.folder.path / "gateway")
         self.mirror_config = str(mirror / "config")
         self.other_mark = f"other-{secrets.token_hex(8)}"
-        self.other_workspace = str(other.folder.folders.workspace)
+        self.other_workspace = str(other.folder.path / "workspace")
         self.other_file = f"{self.other_workspace}/theirs"
         self.data_file = str(data / "credentials")
         self.home = str(Path.home())
@@ -109,7 +110,7 @@ class Scene:
         return {"path": "/workspace/out", "mark": self.other_mark}
 
     def link_target(self) -> dict[str, Any]:
-        return {"path": str(self.sandbox.folder.folders.workspace / "out"), "mark": self.other_mark}
+        return {"path": str(self.sandbox.folder.path / "workspace" / "out"), "mark": self.other_mark}
 
     # What stands outside
 
@@ -214,6 +215,11 @@ async def scene() -> AsyncIterator[Scene]:
         mirror, base = _mirror(data)
         backend = LocalBackend(root=data / "sandboxes", runtime=data / "runtime", account=account)
         spec = SandboxSpec(mirror=mirror, network=NetworkPolicy(NetworkMode.PUBLIC), limits=LIMITS)
+        first = await backend.create("security:0:1", spec)
+        prepared = await first.keep()
+        stack.push_async_callback(backend.discard, prepared)
+        await first.destroy()
+        spec = replace(spec, prepared=prepared)  # both stand on the same
         made = []
         for number in (1, 2):
             sandbox = await backend.create(f"security:{number}:1", spec)
