@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -162,7 +163,9 @@ def test_what_is_gone_is_said(as_alice: Client, make_run: MakeRun, how: str) -> 
 
 def test_a_sandbox_that_began_with_a_prepared_environment_says_so(as_alice: Client, make_run: MakeRun) -> None:
     run = make_run(sandbox=True)
-    assert "prepared environment" not in as_alice.get(f"/runs/{run.pk}/?part=sandbox").content.decode()
+    address = f"{run.get_absolute_url()}?tab=sandbox"
+    assert "prepared environment" not in as_alice.get(address).content.decode()
     environment = PreparedEnvironment.objects.create(repo=run.task.repo, backend="local", key="0" * 64, base_commit="a" * 40)
     run.sandboxes.update(prepared=environment)
-    assert f"{environment.created_at:%-d %B %Y, %H:%M} UTC" in as_alice.get(f"/runs/{run.pk}/?part=sandbox").content.decode()
+    page = as_alice.get(address).content.decode()
+    assert re.search(f"prepared environment</a> of\\s*<time[^>]*>{environment.created_at:%-d %B %Y, %H:%M} UTC", page)
