@@ -5,6 +5,7 @@ Paths given to `put`, `get` and steps are paths inside the sandbox. Nothing here
 
 from __future__ import annotations
 
+import builtins
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -224,8 +225,8 @@ class Sandbox(ABC):
     @abstractmethod
     async def keep(self) -> str:
         """Make a prepared environment of what lies in workspace and home, without the files that are under version control;
-        gives its reference for `SandboxSpec.prepared`. No turn may be running, and afterwards the sandbox may only be
-        destroyed; what is kept stays."""
+        gives its reference for `SandboxSpec.prepared`. No turn may be running (SandboxError), and afterwards the sandbox may
+        only be destroyed; what is kept stays."""
 
     @abstractmethod
     async def destroy(self) -> None:
@@ -255,3 +256,7 @@ class Backend(ABC):
     @abstractmethod
     async def discard(self, prepared: str) -> None:
         """Delete a prepared environment. Twice is fine."""
+
+    async def kept(self, *, for_s: float) -> builtins.list[str]:
+        """References of the prepared environments that have been here for so long, where the backend can tell that."""
+        return []

@@ -120,6 +120,8 @@ class E2BSandbox(Sandbox):
             raise
 
     async def keep(self) -> str:
+        if (await self._ask("ping", _ANSWER_S))[0]["turn"] is not None:
+            raise SandboxError("The environment cannot be kept while a turn is running.")
         done = await self.run(inside.strip(), timeout=_FILE_S)
         if done.code:
             raise SandboxError(f"The workspace could not be prepared: {done.stderr.decode(errors='replace')[-500:]}")
