@@ -6,8 +6,8 @@ from django.conf import settings
 from django.db import transaction
 
 from tasks.errors import Conflict, NotAllowed
-from tasks.models import ACTIVE, Operation, OperationStatus, Sandbox, SandboxStatus, User
-from tasks.running import nudge, operations, templates
+from tasks.models import ACTIVE, CreationBucket, Operation, OperationStatus, Sandbox, SandboxStatus, User
+from tasks.running import capacity, nudge, operations, templates
 from tasks.running.templates import Wanted
 
 
@@ -20,6 +20,14 @@ def destroy_sandbox(*, sandbox: Sandbox, by: User) -> None:
         if not idle.exclude(status=SandboxStatus.DESTROYED).update(status=SandboxStatus.LOST):
             raise Conflict("It is destroyed already." if idle.exists() else "A turn is at work in it. Stop the run first.")
         nudge.enqueue(f"host-{sandbox.host}" if sandbox.host else settings.QUEUE_RUNS, "destroy_sandbox", sandbox.pk)
+
+
+def open_creations(*, bucket: CreationBucket, by: User) -> None:
+    """Let sandboxes of a backend be made again before the time that its refusal asked for."""
+    _check_operator(by)
+    if not capacity.open_now(bucket.backend):
+        raise Conflict("It is open already.")
+    nudge.dispatch()
 
 
 def start_operation_again(*, operation: Operation, by: User) -> Operation:

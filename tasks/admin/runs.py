@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
+from django.db.models.fields.json import KeyTextTransform
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -17,6 +18,7 @@ from agents.registry import ADAPTERS
 from tasks import operating, services
 from tasks.admin.base import ReadOnly, act, linked, shown_on_one_line
 from tasks.models import EventKind, Patch, PullRequest, Run, Sandbox, Task, Turn
+from tasks.templatetags.shown import name
 
 EVENTS_AT_ONCE = 100
 MOST_SHOWN = 20_000  # characters of one event
@@ -151,10 +153,22 @@ class Turns(OfRuns):
 
 @admin.register(Sandbox)
 class Sandboxes(OfRuns):
-    list_display = ["id", linked("run"), "generation", "backend", "host", "status", "offset", "seen_at", "expires_at", "destroyed_at"]
+    list_display = [
+        "id", linked("run"), "generation", "backend", "host", "template", linked("prepared"), "status", shown_on_one_line("notice"),
+        "offset", "seen_at", "expires_at", "lost_at", "destroyed_at",
+    ]  # fmt: skip
     list_filter = ["status", "created_at"]
+    list_select_related = ["run", "prepared__repo"]
     deferred = ["parse_state", "record"]
     actions = ["destroy"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows = super().get_queryset(request).annotate(made_from=KeyTextTransform("template", "record"))
+        return cast("QuerySet[Any]", rows)
+
+    @admin.display(description="template")
+    def template(self, sandbox: Any) -> str:
+        return name(str(sandbox.made_from or "–"))
 
     @admin.action(description="Destroy")
     def destroy(self, request: HttpRequest, queryset: QuerySet[Sandbox]) -> None:

@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
+from sandboxes.errors import SandboxLimited
 from tasks import credentials
 from tasks.admin import base
 from tasks.attachments import store
@@ -24,6 +25,7 @@ from tasks.models import (
     Attachment,
     Budget,
     BudgetScope,
+    CreationBucket,
     Credential,
     Event,
     EventKind,
@@ -33,6 +35,7 @@ from tasks.models import (
     OperationStatus,
     Patch,
     PatchKind,
+    PreparedEnvironment,
     Preset,
     Price,
     PromptTemplate,
@@ -47,6 +50,7 @@ from tasks.models import (
     Turn,
     User,
 )
+from tasks.running import capacity
 from tests.tasks.provider import GOOD, Provider, provider
 
 pytestmark = pytest.mark.django_db
@@ -68,6 +72,8 @@ MODELS = [
         Preset,
         ModelCall,
         RepoMcpServer,
+        CreationBucket,
+        PreparedEnvironment,
     ),
 ]
 EDITED = [Price, Budget, AgentSetting, AgentModel]
@@ -97,6 +103,11 @@ def add_one_of_each(make_run: MakeRun, number: int = 1) -> Run:
     Preset.objects.create(owner=owner, name=f"{HOSTILE} {number}", choices=[{"agent": HOSTILE}])
     RepoMcpServer.objects.create(repo=run.task.repo, name=f"{HOSTILE} {number}", command=[HOSTILE])
     ModelCall.objects.create(user=owner, run=run, turn=turn, provider="openai", model=HOSTILE, status=200, cost_usd="0.5")
+    environment = PreparedEnvironment.objects.create(repo=run.task.repo, backend="e2b", key=f"{number}", base_commit="0", log=HOSTILE)
+    run.sandboxes.update(
+        prepared=environment, notice=HOSTILE, record={"template": HOSTILE}, expires_at=timezone.now(), lost_at=timezone.now()
+    )
+    CreationBucket.objects.create(backend=f"cloud{number}", filled_at=timezone.now(), reason=HOSTILE)
     turn.attachments.set(store(by=owner, files=[SimpleUploadedFile("a.txt", b"secret content")]))
     Event.objects.create(run=run, seq=1, kind=EventKind.MESSAGE, data={"text": HOSTILE})
     return run
@@ -431,3 +442,24 @@ def test_every_page_of_a_queue_opens(operator: Client, page: str) -> None:
 def test_all_models_are_there() -> None:
     here = {model for model in admin.site._registry if model._meta.app_label == "tasks"}
     assert here == {*MODELS, *EDITED, Credential, User}
+
+
+# --- E2B's limits ---
+
+
+def test_operators_let_sandboxes_be_made_again(operator: Client) -> None:
+    capacity.close("e2b", SandboxLimited("E2B has 20 of ours already."))
+    page = operator.get(address(CreationBucket)).content.decode()
+    assert "E2B has 20 of ours already." in page
+    choice = {"action": "open_now", "_selected_action": "e2b"}
+    said = operator.post(address(CreationBucket), choice, follow=True).content.decode()
+    assert "1 backend is asked for sandboxes again." in said
+    assert CreationBucket.objects.get().closed_until is None
+    assert "It is open already." in operator.post(address(CreationBucket), choice, follow=True).content.decode()
+
+
+def test_operators_see_that_losses_stop_new_sandboxes(operator: Client, make_run: MakeRun) -> None:
+    CreationBucket.objects.create(backend="e2b", filled_at=timezone.now())
+    for number in range(3):
+        Sandbox.objects.create(run=make_run(), generation=1, backend="e2b", ref=f"e-{number}", lost_at=timezone.now())
+    assert "Three E2B sandboxes were lost within ten minutes." in operator.get(address(CreationBucket)).content.decode()
