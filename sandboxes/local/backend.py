@@ -7,6 +7,7 @@ them, can find, command and destroy every sandbox, also after a crash of the one
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import os
 import time
@@ -128,6 +129,9 @@ class LocalBackend(Backend):
     async def discard(self, prepared: str) -> None:
         """Sandboxes that stand on it are not disturbed, not even by a pause: the last one's end takes its files away."""
         await asyncio.to_thread(self.store.discard, prepared)
+
+    async def kept(self, *, for_s: float) -> builtins.list[str]:
+        return await asyncio.to_thread(self.store.kept, for_s)
 
     def _infos(self) -> Iterator[SandboxInfo]:
         for ref in refs(self.root):

@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,6 +103,10 @@ class Store:
         except PreparedGone:
             pass
         self.sweep()
+
+    def kept(self, for_s: float) -> list[str]:
+        """What was kept at least so many seconds ago and is not discarded."""
+        return [path.name for path in self._all.glob("*") if _REF.fullmatch(path.name) and time.time() - path.lstat().st_ctime >= for_s]
 
     def sweep(self) -> None:
         """Delete what was discarded and is not needed any more."""

@@ -11,6 +11,7 @@ from tasks.running.attachments import forget_drafts
 from tasks.running.ending import collect_checkpoint, finish_turn, give_up
 from tasks.running.losing import sandbox_lost
 from tasks.running.prepared import discard as discard_prepared
+from tasks.running.prepared import discard_strays as discard_prepared_strays
 from tasks.running.prepared import settle as settle_prepared
 from tasks.running.reaping import destroy_sandbox, reap
 from tasks.running.reconcile import reconcile
@@ -25,6 +26,7 @@ __all__ = [
     "deliver_stop",
     "destroy_sandbox",
     "discard_prepared",
+    "discard_prepared_strays",
     "dispatch",
     "finish_turn",
     "forget_drafts",

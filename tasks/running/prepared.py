@@ -20,9 +20,10 @@ from django.db import transaction
 from django.db.models import Q, QuerySet, Window
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Coalesce, Now, RowNumber
+from django.utils import timezone
 
 from sandboxes.base import SandboxSpec
-from sandboxes.errors import SandboxError
+from sandboxes.errors import SandboxError, SandboxGone
 from tasks.errors import AppError
 from tasks.git.dependencies import fingerprint
 from tasks.models import (
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 KEPT = 3  # environments of a repository in one place
 AGAIN = timedelta(days=1)  # after which one that failed is tried again by itself
+PATIENCE = timedelta(minutes=5)  # with a backend that does not keep what it should
+STRAY_S = 3600.0  # what has been kept for so long is in a row, if it is wanted
 MOST_LOG = 16_000  # characters of its end
 _MOST_EVENTS = 50  # of it
 SCRIPT = 'echo "The setup script is done; what it left is kept."'
@@ -174,6 +177,9 @@ def settle(run_id: int) -> None:
             try:
                 row.ref, status = async_to_sync(_keep)(box), PreparedStatus.READY
             except SandboxError as error:
+                if not isinstance(error, SandboxGone) and timezone.now() - (row.run.finished_at or row.created_at) < PATIENCE:
+                    logger.warning("%s was not kept (%s); reconcile tries again.", row, error)
+                    return
                 row.error = f"What the setup script left could not be kept. {error}"
         elif row.run.status == RunStatus.SUCCEEDED:
             row.error = "The sandbox was gone before what the setup script had left was kept."
@@ -254,6 +260,17 @@ def discard(prepared_id: int) -> None:
         if row.run is not None:
             Task.objects.filter(pk=row.run.task_id).delete()
         PreparedEnvironment.objects.filter(pk=row.pk).delete()
+
+
+def discard_strays() -> None:
+    """Delete what lies on this host and is in no row: a worker died before it had written the reference down, or its owner's rows
+    were deleted."""
+    backend = backends.backend("local")
+    found = async_to_sync(backend.kept)(for_s=STRAY_S)
+    known = PreparedEnvironment.objects.filter(backend="local", ref__in=found).values_list("ref", flat=True)
+    for ref in set(found) - set(known):
+        logger.info("The prepared environment %s is in no row, so it is deleted.", ref)
+        async_to_sync(backend.discard)(ref)
 
 
 def _standing_on(row: PreparedEnvironment) -> QuerySet[Sandbox]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from sandboxes.base import Backend, Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxInfo, SandboxSpec, TurnSpec
-from sandboxes.errors import FileMissing, SandboxError, SandboxGone
+from sandboxes.errors import FileMissing, PreparedGone, SandboxError, SandboxGone
 from tasks.models import Run
 
 _numbers = itertools.count(1)
@@ -80,7 +81,9 @@ class FakeBox(Sandbox):
 
     async def keep(self) -> str:
         self._check("keep")
-        return f"kept-{self.ref}"
+        ref = f"kept-{self.ref}"
+        self.backend.kept_refs.append(ref)
+        return ref
 
     async def destroy(self) -> None:
         self.backend.fail("destroy")
@@ -88,11 +91,14 @@ class FakeBox(Sandbox):
 
 
 class FakeBackend(Backend):
-    """`boxes` are the sandboxes there are, by reference; `errors` what the next call of a name raises, again and again."""
+    """`boxes` are the sandboxes there are, by reference, `kept_refs` the prepared environments; `made` all sandboxes that there ever
+    were; `errors` what the next call of a name raises, again and again."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.boxes: dict[str, FakeBox] = {}
+        self.made: list[FakeBox] = []
+        self.kept_refs: list[str] = []
         self.errors: dict[str, SandboxError] = {}
 
     def fail(self, deed: str) -> None:
@@ -102,10 +108,13 @@ class FakeBackend(Backend):
     def make(self, key: str) -> FakeBox:
         box = FakeBox(self, key, SandboxSpec())
         self.boxes[box.ref] = box
+        self.made.append(box)
         return box
 
     async def create(self, key: str, spec: SandboxSpec) -> Sandbox:
         self.fail("create")
+        if spec.prepared and spec.prepared not in self.kept_refs:
+            raise PreparedGone(f"{spec.prepared} is not there.")
         box = self.make(key)
         box.spec = spec
         return box
@@ -122,6 +131,11 @@ class FakeBackend(Backend):
 
     async def discard(self, prepared: str) -> None:
         self.fail("discard")
+        if prepared in self.kept_refs:
+            self.kept_refs.remove(prepared)
+
+    async def kept(self, *, for_s: float) -> builtins.list[str]:
+        return [*self.kept_refs]
 
 
 def have_mirror(run: Run) -> None:

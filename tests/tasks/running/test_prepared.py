@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
+from sandboxes.errors import SandboxError
 from tasks import environment, services, trials
 from tasks.errors import NotAllowed
 from tasks.models import (
@@ -31,7 +32,7 @@ from tasks.models import (
 )
 from tasks.running import events, jobs, lifecycle, nudge, operations, prepared, reconcile
 from tests.tasks.conftest import MakeRun
-from tests.tasks.running.conftest import RememberedBackend
+from tests.tasks.running.fake import FakeBackend
 
 pytestmark = pytest.mark.django_db
 
@@ -71,7 +72,7 @@ class Shop:
         events.append(run.pk, EventKind.LOG, {"stream": "stdout", "text": "installed\n", "step": "setup"})
         events.append(run.pk, EventKind.STATUS, {"step": "setup", "ended": {"reason": "exit", "code": 0, "seconds": 42.0}})
         if to == RunStatus.SUCCEEDED:
-            outcome = {"step": "agent", "reason": "exit", "code": 0, "has_patch": True}
+            outcome = {"step": "agent", "reason": "exit", "code": 0, "has_patch": False}
             Turn.objects.filter(run=run).update(outcome=outcome)
             jobs.finish_turn(run.pk, 1)
         else:
@@ -93,14 +94,14 @@ def shop(alice: User, make_run: MakeRun, make_task: Callable[..., Task]) -> Iter
         yield shop
 
 
-def steps(backend: RememberedBackend) -> list[str]:
+def steps(backend: FakeBackend) -> list[str]:
     """Of the turn that was handed over last."""
     return [step.name for step in backend.made[-1].turns[-1].steps]
 
 
-def test_the_first_run_sets_itself_up_and_an_environment_is_built_beside_it(shop: Shop, remembered: RememberedBackend) -> None:
+def test_the_first_run_sets_itself_up_and_an_environment_is_built_beside_it(shop: Shop, local: FakeBackend) -> None:
     run = shop.start()
-    assert steps(remembered) == ["setup", "agent"]
+    assert steps(local) == ["setup", "agent"]
     row = shop.row()
     assert (row.status, row.base_commit, row.host) == (PreparedStatus.BUILDING, run.task.base_commit, settings.HOST_NAME)
     assert row.run is not None
@@ -110,25 +111,25 @@ def test_the_first_run_sets_itself_up_and_an_environment_is_built_beside_it(shop
     assert PreparedEnvironment.objects.count() == 1
 
 
-def test_what_was_built_is_kept_with_its_log_and_its_sandbox_is_destroyed(shop: Shop, remembered: RememberedBackend) -> None:
+def test_what_was_built_is_kept_with_its_log_and_its_sandbox_is_destroyed(shop: Shop, local: FakeBackend) -> None:
     shop.start()
     row = shop.build()
     assert (row.status, row.log, row.seconds) == (PreparedStatus.READY, "installed\n", 42.0)
-    assert {row.ref} == remembered.kept
+    assert [row.ref] == local.kept_refs
     assert row.run is not None
     assert row.run.sandboxes.get().status == SandboxStatus.DESTROYED
-    assert remembered.made[1].ref not in remembered.boxes
+    assert local.made[1].ref not in local.boxes
     assert row.expires_at is not None
     assert row.expires_at > timezone.now() + timedelta(days=settings.PREPARED_DAYS - 1)
 
 
-def test_the_second_run_begins_with_it_and_says_so(shop: Shop, remembered: RememberedBackend) -> None:
+def test_the_second_run_begins_with_it_and_says_so(shop: Shop, local: FakeBackend) -> None:
     shop.start()
     row = shop.build()
     PreparedEnvironment.objects.update(expires_at=timezone.now())
     run = shop.start()
-    assert steps(remembered) == ["agent"]
-    assert remembered.made[-1].spec.prepared == row.ref
+    assert steps(local) == ["agent"]
+    assert local.made[-1].spec.prepared == row.ref
     assert run.sandboxes.get().prepared == row
     row.refresh_from_db()
     assert row.used_at is not None
@@ -138,12 +139,12 @@ def test_the_second_run_begins_with_it_and_says_so(shop: Shop, remembered: Remem
     assert told == {"at": row.created_at.isoformat(), "seconds": 42.0}
 
 
-def test_handed_over_again_the_turn_is_the_same(shop: Shop, remembered: RememberedBackend) -> None:
+def test_handed_over_again_the_turn_is_the_same(shop: Shop, local: FakeBackend) -> None:
     shop.start()
     shop.build()
     run = shop.start()
     jobs.hand_turn(run.pk, 1)
-    first, again = remembered.made[-1].turns
+    first, again = local.made[-1].turns
     assert first.as_json() == again.as_json()
 
 
@@ -161,35 +162,35 @@ def change_network(repo: Repo, alice: User) -> None:
 
 @pytest.mark.parametrize("change", [change_script, change_secret, change_network])
 def test_another_one_is_built_when_what_it_depends_on_changes(
-    shop: Shop, alice: User, remembered: RememberedBackend, change: Callable[[Repo, User], None]
+    shop: Shop, alice: User, local: FakeBackend, change: Callable[[Repo, User], None]
 ) -> None:
     shop.start()
     first = shop.build()
     change(shop.repo, alice)
     shop.start()
-    assert steps(remembered) == ["setup", "agent"]
+    assert steps(local) == ["setup", "agent"]
     assert shop.row().key != first.key
     assert "s3cr3t" not in shop.row().key
 
 
-def test_another_one_is_built_for_another_lock_file_and_the_first_is_kept(shop: Shop, remembered: RememberedBackend) -> None:
+def test_another_one_is_built_for_another_lock_file_and_the_first_is_kept(shop: Shop, local: FakeBackend) -> None:
     shop.start()
     first = shop.build()
     shop.commit(main_py="print()")
     shop.start()
-    assert remembered.made[-1].spec.prepared == first.ref
+    assert local.made[-1].spec.prepared == first.ref
     shop.commit(uv_lock="2")
     shop.start()
-    assert remembered.made[-1].spec.prepared == ""
+    assert local.made[-1].spec.prepared == ""
     second = shop.build()
     shop.start()
-    assert remembered.made[-1].spec.prepared == second.ref
+    assert local.made[-1].spec.prepared == second.ref
     shop.commit(uv_lock="1")
     shop.start()
-    assert remembered.made[-1].spec.prepared == first.ref
+    assert local.made[-1].spec.prepared == first.ref
 
 
-def test_one_that_failed_is_not_tried_again_until_a_day_has_passed(shop: Shop, remembered: RememberedBackend) -> None:
+def test_one_that_failed_is_not_tried_again_until_a_day_has_passed(shop: Shop, local: FakeBackend) -> None:
     shop.start()
     row = shop.build(RunStatus.ERRORED)
     assert (row.status, row.error, row.log) == (PreparedStatus.FAILED, "It broke.", "installed\n")
@@ -202,7 +203,7 @@ def test_one_that_failed_is_not_tried_again_until_a_day_has_passed(shop: Shop, r
     assert row.status == PreparedStatus.GONE
 
 
-def test_one_that_our_own_end_interrupted_is_begun_again(shop: Shop, remembered: RememberedBackend) -> None:
+def test_one_that_our_own_end_interrupted_is_begun_again(shop: Shop, local: FakeBackend) -> None:
     shop.start()
     row = shop.build(RunStatus.INTERRUPTED)
     assert row.status == PreparedStatus.GONE
@@ -210,17 +211,20 @@ def test_one_that_our_own_end_interrupted_is_begun_again(shop: Shop, remembered:
     assert shop.row().status == PreparedStatus.BUILDING
 
 
-def test_one_that_cannot_be_kept_says_why(shop: Shop, remembered: RememberedBackend) -> None:
-    remembered.keeps_nothing = True
+def test_one_that_cannot_be_kept_says_why(shop: Shop, local: FakeBackend) -> None:
+    local.errors["keep"] = SandboxError("The disk is full.")
     shop.start()
     row = shop.build()
+    assert row.status == PreparedStatus.BUILDING  # it is tried again for a while
+    assert row.run is not None
+    Run.objects.filter(pk=row.run.pk).update(finished_at=timezone.now() - prepared.PATIENCE)
+    jobs.settle_prepared(row.run.pk)
+    row.refresh_from_db()
     assert (row.status, row.error) == (PreparedStatus.FAILED, "What the setup script left could not be kept. The disk is full.")
-    assert len(remembered.boxes) == 1
+    assert len(local.boxes) == 1
 
 
-def test_a_worker_that_dies_before_it_is_kept_is_made_up_for(
-    shop: Shop, remembered: RememberedBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_dies_before_it_is_kept_is_made_up_for(shop: Shop, local: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until then nobody puts its sandbox to sleep or destroys it."""
     shop.start()
     with monkeypatch.context() as patch:
@@ -239,19 +243,19 @@ def test_a_worker_that_dies_before_it_is_kept_is_made_up_for(
     assert shop.row().status == PreparedStatus.READY
 
 
-def test_one_that_the_backend_has_no_more_is_done_without(shop: Shop, remembered: RememberedBackend) -> None:
+def test_one_that_the_backend_has_no_more_is_done_without(shop: Shop, local: FakeBackend) -> None:
     shop.start()
     row = shop.build()
-    remembered.kept.clear()
+    local.kept_refs.clear()
     run = shop.start()
-    assert steps(remembered) == ["setup", "agent"]
+    assert steps(local) == ["setup", "agent"]
     assert run.sandboxes.get().prepared is None
     row.refresh_from_db()
     assert row.status == PreparedStatus.GONE
     assert shop.row().status == PreparedStatus.BUILDING
 
 
-def test_a_repository_that_wants_none_or_has_no_script_gets_none(shop: Shop, remembered: RememberedBackend) -> None:
+def test_a_repository_that_wants_none_or_has_no_script_gets_none(shop: Shop, local: FakeBackend) -> None:
     Repo.objects.update(prepares=False)
     shop.start()
     Repo.objects.update(prepares=True, setup_script="")
@@ -259,16 +263,14 @@ def test_a_repository_that_wants_none_or_has_no_script_gets_none(shop: Shop, rem
     assert not PreparedEnvironment.objects.exists()
 
 
-def test_a_trial_runs_the_script_whatever_there_is_and_one_that_went_well_begins_one(
-    shop: Shop, alice: User, remembered: RememberedBackend
-) -> None:
+def test_a_trial_runs_the_script_whatever_there_is_and_one_that_went_well_begins_one(shop: Shop, alice: User, local: FakeBackend) -> None:
     shop.repo.refresh_from_db()
     run = trials.start_trial(repo=shop.repo, by=alice)
     lifecycle.move(run.pk, source=[RunStatus.QUEUED], to=RunStatus.STARTING)
     jobs.start_turn(run.pk, 1)
-    assert steps(remembered) == ["setup", "agent"]
+    assert steps(local) == ["setup", "agent"]
     assert not PreparedEnvironment.objects.exists()
-    Turn.objects.filter(run=run).update(outcome={"step": "agent", "reason": "exit", "code": 0, "has_patch": True})
+    Turn.objects.filter(run=run).update(outcome={"step": "agent", "reason": "exit", "code": 0, "has_patch": False})
     jobs.finish_turn(run.pk, 1)
     assert shop.row().status == PreparedStatus.BUILDING
     assert trials.newest_trial(shop.repo) == run
@@ -284,7 +286,7 @@ def tidy() -> None:
         jobs.discard_prepared(row.pk)
 
 
-def test_one_that_nobody_used_for_long_is_deleted_with_the_run_that_built_it(shop: Shop, remembered: RememberedBackend) -> None:
+def test_one_that_nobody_used_for_long_is_deleted_with_the_run_that_built_it(shop: Shop, local: FakeBackend) -> None:
     shop.start()
     row = shop.build()
     tidy()
@@ -293,24 +295,24 @@ def test_one_that_nobody_used_for_long_is_deleted_with_the_run_that_built_it(sho
     tidy()
     assert not PreparedEnvironment.objects.exists()
     assert not Task.objects.filter(is_trial=True).exists()
-    assert not remembered.kept
+    assert not local.kept_refs
 
 
-def test_one_is_not_deleted_while_a_sandbox_stands_on_it(shop: Shop, remembered: RememberedBackend) -> None:
+def test_one_is_not_deleted_while_a_sandbox_stands_on_it(shop: Shop, local: FakeBackend) -> None:
     shop.start()
     row = shop.build()
     run = shop.start()
     prepared.forget(row)
     tidy()
-    assert remembered.kept == {row.ref}
+    assert local.kept_refs == [row.ref]
     shop.start()
-    assert steps(remembered) == ["setup", "agent"]
+    assert steps(local) == ["setup", "agent"]
     Sandbox.objects.filter(run=run).update(status=SandboxStatus.DESTROYED)
     tidy()
-    assert not remembered.kept
+    assert not local.kept_refs
 
 
-def test_only_the_newest_few_are_kept(shop: Shop, remembered: RememberedBackend) -> None:
+def test_only_the_newest_few_are_kept(shop: Shop, local: FakeBackend) -> None:
     for number in range(prepared.KEPT + 1):
         shop.commit(uv_lock=str(number))
         shop.start()
@@ -321,17 +323,17 @@ def test_only_the_newest_few_are_kept(shop: Shop, remembered: RememberedBackend)
     assert not PreparedEnvironment.objects.filter(pk=oldest.pk).exists()
 
 
-def test_with_its_repository_it_is_removed(shop: Shop, alice: User, remembered: RememberedBackend) -> None:
+def test_with_its_repository_it_is_removed(shop: Shop, alice: User, local: FakeBackend) -> None:
     first = shop.start()
     shop.build()
     lifecycle.finish(first.pk, source=[RunStatus.RUNNING], to=RunStatus.SUCCEEDED)
     environment.remove_repo(repo=shop.repo, by=alice)
     tidy()
     assert not PreparedEnvironment.objects.exists()
-    assert not remembered.kept
+    assert not local.kept_refs
 
 
-def test_deleted_before_it_is_begun_nothing_is_left(shop: Shop, remembered: RememberedBackend) -> None:
+def test_deleted_before_it_is_begun_nothing_is_left(shop: Shop, local: FakeBackend) -> None:
     run = shop.start()
     prepared.forget(shop.row())
     tidy()
@@ -339,7 +341,7 @@ def test_deleted_before_it_is_begun_nothing_is_left(shop: Shop, remembered: Reme
     assert not PreparedEnvironment.objects.exists()
 
 
-def test_deleted_while_it_is_built_it_is_stopped(shop: Shop, remembered: RememberedBackend) -> None:
+def test_deleted_while_it_is_built_it_is_stopped(shop: Shop, local: FakeBackend) -> None:
     shop.start()
     built = shop.row().run
     assert built is not None
@@ -356,7 +358,15 @@ def test_deleted_while_it_is_built_it_is_stopped(shop: Shop, remembered: Remembe
     assert not PreparedEnvironment.objects.exists()
 
 
-def test_it_is_built_anew_with_the_script_as_it_is_now(shop: Shop, alice: User, remembered: RememberedBackend) -> None:
+def test_what_is_in_no_row_is_deleted(shop: Shop, local: FakeBackend) -> None:
+    shop.start()
+    row = shop.build()
+    local.kept_refs.append("stray")
+    jobs.discard_prepared_strays()
+    assert local.kept_refs == [row.ref]
+
+
+def test_it_is_built_anew_with_the_script_as_it_is_now(shop: Shop, alice: User, local: FakeBackend) -> None:
     shop.start()
     first = shop.build()
     Repo.objects.filter(pk=shop.repo.pk).update(setup_script="make other")
@@ -367,10 +377,10 @@ def test_it_is_built_anew_with_the_script_as_it_is_now(shop: Shop, alice: User, 
     assert second.key != first.key
     tidy()
     assert PreparedEnvironment.objects.get() == second
-    assert not remembered.kept
+    assert not local.kept_refs
 
 
-def test_nobody_else_deletes_it_or_builds_it_anew(shop: Shop, bob: User, remembered: RememberedBackend) -> None:
+def test_nobody_else_deletes_it_or_builds_it_anew(shop: Shop, bob: User, local: FakeBackend) -> None:
     shop.start()
     row = shop.build()
     with pytest.raises(NotAllowed):
