@@ -258,3 +258,14 @@ def test_references_lead_nowhere_else(lab):
             lab.backend.store.lower(ref)
     assert outside.is_dir()
     outside.rmdir()
+
+
+async def test_what_is_kept_for_long_is_listed_until_it_is_discarded(lab):
+    assert await lab.backend.kept(for_s=0) == []
+    ref = await prepare(lab)
+    sandbox = await lab.make(on(lab, ref))  # so that it stays where it is
+    assert await lab.backend.kept(for_s=0) == [ref]
+    assert await lab.backend.kept(for_s=60) == []
+    await lab.backend.discard(ref)
+    assert await lab.backend.kept(for_s=0) == []
+    await sandbox.destroy()
