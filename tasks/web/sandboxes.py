@@ -57,6 +57,8 @@ def _place(run: Run, sandbox: Sandbox) -> Place:
 def _state(run: Run, sandbox: Sandbox) -> str:
     """What has become of a sandbox, and when it goes."""
     match sandbox.status:
+        case SandboxStatus.DESTROYED if sandbox.lost_at:
+            return "Lost: it was gone when it was looked for, with all that was in it. The newest patch is kept."
         case SandboxStatus.DESTROYED:
             return "Destroyed, with all that was in it."
         case SandboxStatus.LOST:

@@ -169,3 +169,16 @@ def test_a_sandbox_that_began_with_a_prepared_environment_says_so(as_alice: Clie
     run.sandboxes.update(prepared=environment)
     page = as_alice.get(address).content.decode()
     assert re.search(f"prepared environment</a> of\\s*<time[^>]*>{environment.created_at:%-d %B %Y, %H:%M} UTC", page)
+
+
+def test_a_sandbox_elsewhere_says_what_its_user_should_know_and_when_it_ends(as_alice: Client, make_run: MakeRun) -> None:
+    run = make_run(status="running", backend="e2b")
+    end = datetime.fromisoformat("2026-01-01T14:32:00+00:00")
+    row = Sandbox.objects.create(
+        run=run, generation=1, backend="e2b", ref="e-1", status=SandboxStatus.LIVE, expires_at=end, notice="The <key> is inside."
+    )
+    page = as_alice.get(f"{run.get_absolute_url()}?tab=sandbox").content.decode()
+    assert "The &lt;key&gt; is inside." in page
+    assert "1 January 2026, 14:32 UTC</time> by the plan of E2B" in page
+    Sandbox.objects.filter(pk=row.pk).update(status=SandboxStatus.DESTROYED, lost_at=end, destroyed_at=end)
+    assert sandboxes.places_of(run)[0].state.startswith("Lost: it was gone")
