@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks.models import EventKind, PreparedEnvironment, PreparedStatus, Repo, Run, RunStatus, Task, User
+from tasks.models import EventKind, Patch, PreparedEnvironment, PreparedStatus, Repo, Run, RunStatus, Task, User
 from tasks.running import events
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +79,21 @@ def test_one_that_is_built_shows_where_it_is_and_what_its_script_says(
     assert "Stop…" in part
     assert run.get_absolute_url() in part
     assert "Rebuild…" not in part
+
+
+def test_one_whose_script_changes_files_of_the_repository_names_them(
+    as_alice: Client,
+    repo: Repo,
+    make_prepared: Callable[..., PreparedEnvironment],
+    make_task: Callable[..., Task],
+    make_run: Callable[..., Run],
+) -> None:
+    run = make_run(make_task(repo=repo, is_trial=True), status=RunStatus.SUCCEEDED)
+    names = {"a.json": "modified", "deps/x": "added", "<b>": "deleted", "c": "modified", "d": "modified"}
+    files = [{"path": path, "state": state} for path, state in names.items()]
+    Patch.objects.create(run=run, turn=run.turns.get(), kind="final", content=b"", sha256="0" * 64, files=files)
+    make_prepared(run=run)
+    assert "changed in files under version control (a.json, &lt;b&gt;, c, …)." in shown(as_alice, repo)
 
 
 def test_one_that_failed_says_why(as_alice: Client, repo: Repo, make_prepared: Callable[..., PreparedEnvironment]) -> None:
