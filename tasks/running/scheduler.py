@@ -88,7 +88,7 @@ def dispatch() -> int:
             [places, settings.MAX_ACTIVE_RUNS_PER_USER],
         )
         chosen = _choose([_Head(*row) for row in cursor.fetchall()], places)
-        hosts = _hosts([head.run_id for head in chosen])
+        hosts = _hosts([head.run_id for head in chosen]) if chosen else {}
         for head in chosen:
             moved = lifecycle.move(
                 head.run_id,

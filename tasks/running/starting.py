@@ -169,7 +169,8 @@ async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None,
     else:
         async with nullcontext() if row.backend == "local" else _showing_life(run.pk, fence):
             box = await backend.create(backends.key(run.pk, row.generation), made_of)
-        await sync_to_async(capacity.made)(row.backend)
+        if row.backend != "local":
+            await sync_to_async(capacity.made)(row.backend)
         if restored is not None:
             await box.put(specs.RESTORED_PATCH, bytes(restored.content))
         for files in given.values():

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from sandboxes.base import CommandName
 from tasks.models import EndReason, Event, Run, RunStatus, Sandbox, SandboxStatus
 from tasks.running import jobs, lifetimes, nudge
-from tests.tasks.running.fake import FakeBackend, FakeBox
+from tests.tasks.running.fake import FakeBackend, FakeBox, have_mirror
 
 pytestmark = pytest.mark.django_db
 InCloud = Callable[..., tuple[Run, Sandbox, FakeBox]]
@@ -96,7 +96,7 @@ def test_a_pause_begins_its_time_anew(in_cloud: InCloud, settings: Settings) -> 
     assert (row.status, row.expires_at, row.warned_at) == (SandboxStatus.PAUSED, None, None)
     Run.objects.update(status=RunStatus.STARTING)
     run.turns.update(status=RunStatus.STARTING)
-    run.task.repo.mirror_path.mkdir(parents=True)
+    have_mirror(run)
     jobs.start_turn(run.pk, 1)
     row.refresh_from_db()
     assert row.status == SandboxStatus.LIVE
@@ -109,7 +109,7 @@ def test_a_turn_that_follows_at_once_does_not_begin_shortly_before_the_end(
     in_cloud: InCloud, cloud: FakeBackend, monkeypatch: pytest.MonkeyPatch, left: int, is_anew: bool
 ) -> None:
     run, row, box = in_cloud(status=RunStatus.STARTING, row=ends_in(left))
-    run.task.repo.mirror_path.mkdir(parents=True)
+    have_mirror(run)
     paused: list[bool] = []
     pause = box.pause
 
