@@ -203,11 +203,13 @@ def rebuild_prepared(*, environment: PreparedEnvironment, by: User) -> Run | Non
     _check_owner(repo, by)
     if not repo.setup_script or not repo.prepares:
         raise Conflict("Nothing is prepared for this repository: it has no setup script, or one that runs in each sandbox.")
+    if environment.run is None:
+        raise Conflict("Nobody knows any more which branch this was built on. Delete it; the next run that starts has another one built.")
+    branch, place = environment.run.task.base_branch, (environment.backend, environment.host)
     with transaction.atomic():
         prepared.forget(environment)
-        place = (environment.backend, environment.host)
         return prepared.begin(
-            repo, by, commit=environment.base_commit, branch=repo.default_branch, place=place, template=environment.template, anew=True
+            repo, by, commit=environment.base_commit, branch=branch, place=place, template=environment.template, anew=True
         )
 
 

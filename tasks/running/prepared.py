@@ -73,9 +73,10 @@ def choose(run: Run, row: Sandbox) -> bool:
 
 def _take(run: Run, row: Sandbox) -> bool:
     """Whether there was one that is ready; it cannot be deleted as long as the sandbox's row names it."""
-    wanted = key(run.task.repo, run.task.base_commit, backends.spec(run).template)
+    wanted = keys(run.task.repo, run.task.base_commit, run.task.base_branch, backends.spec(run).template)
     with transaction.atomic():
-        found = _at(run.task.repo, row.backend, row.host).filter(key=wanted, status=PreparedStatus.READY).select_for_update().first()
+        ready = _at(run.task.repo, row.backend, row.host).filter(key__in=wanted, status=PreparedStatus.READY)
+        found = ready.select_for_update().order_by("-pk").first()
         if found is None:
             return False
         PreparedEnvironment.objects.filter(pk=found.pk).update(used_at=Now(), expires_at=_expiry())
@@ -84,10 +85,20 @@ def _take(run: Run, row: Sandbox) -> bool:
     return True
 
 
-def key(repo: Repo, commit: str, template: str) -> str:
-    """A hash of all that a prepared environment depends on; without SECRET_KEY it tells nothing of the secrets in it."""
+def keys(repo: Repo, commit: str, branch: str, template: str) -> list[str]:
+    """The key of the environment that is built for this commit of this branch, and those of others that will do as well.
+
+    What a setup script leaves may hold what its branch had in it, whatever its lock files say. So a branch uses what was built
+    on it or on the default branch, and never the default branch what was built on another. RepoUnavailable.
+    """
+    return [_key(repo, commit, each, template) for each in dict.fromkeys([branch, repo.default_branch])]
+
+
+def _key(repo: Repo, commit: str, branch: str, template: str) -> str:
+    """A hash of all that an environment depends on; without SECRET_KEY it tells nothing of the secrets in it."""
     policy = repo.network_policy
     parts = {
+        "branch": branch,
         "script": repo.setup_script,
         "variables": sorted((variable.name, variable.value) for variable in repo.variables.all()),
         "network": [policy.mode, *sorted(policy.hosts)],
@@ -129,13 +140,14 @@ def begin(repo: Repo, by: User, *, commit: str, branch: str, place: tuple[str, s
     With `anew` there is a new one whatever there was. RepoUnavailable, Conflict.
     """
     backend, host = place
-    wanted = key(repo, commit, template)
+    wanted, *others = keys(repo, commit, branch, template)
     with transaction.atomic():
         Repo.objects.hold(repo.pk)
-        same = _at(repo, backend, host).filter(key=wanted).exclude(status=PreparedStatus.GONE)
-        if not anew and same.exclude(status=PreparedStatus.FAILED, created_at__lt=Now() - AGAIN).exists():
+        present = _at(repo, backend, host).exclude(status=PreparedStatus.GONE)
+        good = present.filter(key__in=[wanted, *others]).exclude(status=PreparedStatus.FAILED, created_at__lt=Now() - AGAIN)
+        if not anew and good.exists():
             return None
-        for old in same:
+        for old in present.filter(key=wanted):
             forget(old)
         title = f"Environment of {repo.name}"
         run = unlisted.create(repo=repo, by=by, title=title, script=SCRIPT, commit=commit, branch=branch, backend=backend)
@@ -173,7 +185,9 @@ def settle(run_id: int) -> None:
         alive = [SandboxStatus.LIVE, SandboxStatus.PAUSED]
         box = Sandbox.objects.filter(run=run_id, generation=row.run.generation, status__in=alive).exclude(ref="").first()
         status, row.error = PreparedStatus.FAILED, row.run.error
-        if row.run.status == RunStatus.SUCCEEDED and box is not None:
+        if box is not None and (box.backend, box.host) != (row.backend, row.host):
+            row.error = "It was built in another place than the runs that need it, because that place refused it."
+        elif row.run.status == RunStatus.SUCCEEDED and box is not None:
             try:
                 row.ref, status = async_to_sync(_keep)(box), PreparedStatus.READY
             except SandboxError as error:

@@ -50,12 +50,12 @@ class Shop:
         subprocess.run([*git, "add", "-A"], check=True)
         subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "more"], check=True)
 
-    def start(self) -> Run:
+    def start(self, branch: str = "main") -> Run:
         """A run of a new task, as far as the hand-over to its sandbox."""
-        operations.pin(self.repo, "main")
-        commit = subprocess.run(["git", "-C", str(self.folder), "rev-parse", "main"], check=True, capture_output=True, text=True).stdout
+        commit = operations.pin(self.repo, branch)
         self.repo.refresh_from_db()
-        run = self.make_run(self.make_task(repo=self.repo, base_commit=commit.strip()), status=RunStatus.STARTING)
+        task = self.make_task(repo=self.repo, base_branch=branch, base_commit=commit)
+        run = self.make_run(task, status=RunStatus.STARTING)
         jobs.start_turn(run.pk, 1)
         return run
 
@@ -188,6 +188,30 @@ def test_another_one_is_built_for_another_lock_file_and_the_first_is_kept(shop: 
     shop.commit(uv_lock="1")
     shop.start()
     assert local.made[-1].spec.prepared == first.ref
+
+
+def test_a_branch_begins_with_what_the_default_branch_made_and_never_the_other_way_round(shop: Shop, local: FakeBackend) -> None:
+    """Whoever may push a branch could have its setup leave something for the runs on main."""
+    subprocess.run(["git", "-C", str(shop.folder), "branch", "feature"], check=True)
+    shop.start("feature")
+    of_feature = shop.build()
+    shop.start("feature")
+    assert local.made[-1].spec.prepared == of_feature.ref
+    shop.start("main")
+    assert local.made[-1].spec.prepared == ""
+    of_main = shop.build()
+    assert of_main.status == PreparedStatus.READY
+    of_feature.delete()
+    shop.start("feature")
+    assert local.made[-1].spec.prepared == of_main.ref
+
+
+def test_what_another_place_built_is_not_kept_for_this_one(shop: Shop, local: FakeBackend) -> None:
+    shop.start()
+    PreparedEnvironment.objects.update(backend="e2b", host="")
+    row = shop.build()
+    assert (row.status, row.ref) == (PreparedStatus.FAILED, "")
+    assert "another place" in row.error
 
 
 def test_one_that_failed_is_not_tried_again_until_a_day_has_passed(shop: Shop, local: FakeBackend) -> None:
