@@ -1,6 +1,6 @@
 # Everything a developer or an operator calls. Needs Linux, python3 (3.11 or newer) and git; the rest is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser run test test-all check bench security requirements
+.PHONY: help setup setup-dev browser run test test-all test-e2b check bench security requirements
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -32,6 +32,11 @@ test: setup-dev browser ## the tests, without the long ones
 
 test-all: setup-dev browser ## all tests
 	@$(PYTEST) $(ARGS)
+
+test-e2b: setup-dev ## the sandboxes' contract and the main job on E2B's own cloud, with E2B_API_KEY
+	@if [ -z "$$E2B_API_KEY" ]; then echo "E2B_API_KEY is not set, so nothing was tried on E2B's cloud."; else \
+	  E2B_TESTS=real $(PYTEST) -p no:randomly tests/sandboxes/test_contract.py tests/sandboxes/test_contract_prepared.py tests/spine/test_e2b.py \
+	    -k "(contract and e2b) or main_job" $(ARGS); fi
 
 check: setup-dev ## style, types, the arrows between the rooms, templates, migrations
 	@scripts/check

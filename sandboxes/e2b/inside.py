@@ -7,7 +7,6 @@ of E2B's templates that agents work under) for the rest.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 
 from sandboxes.base import HOME, MIRROR, WORKSPACE
 
@@ -60,16 +59,6 @@ def start() -> str:
 def relay(*words: str) -> str:
     """As the user: one call of the relay."""
     return shlex.join([*_PYTHON.split(), SUPERVISOR, "relay", *words])
-
-
-def strip() -> Sequence[str]:
-    """What leaves of a workspace only what is not under version control, and nothing of ours at home."""
-    script = _script(
-        f"cd {WORKSPACE}",
-        "if [ -e .git ]; then git -c core.fsmonitor=false -c core.hooksPath=/dev/null ls-files -z | xargs -0 -r rm -f --; fi",
-        f"rm -rf .git {HOME}/.asynccode",
-    )
-    return ["/bin/bash", "-c", script]
 
 
 def _script(*lines: str) -> str:

@@ -31,7 +31,7 @@ Machine = Callable[[], Awaitable[AsyncSandbox]]
 
 
 class _TornError(Exception):
-    """A piece is missing: the stream is of no use any more."""
+    """The stream is of no use any more: a piece is missing, or nothing comes."""
 
 
 async def follow(machine: Machine, offset: int, *, timeout_s: int) -> AsyncGenerator[bytes, None]:
@@ -55,8 +55,8 @@ async def follow(machine: Machine, offset: int, *, timeout_s: int) -> AsyncGener
                         pause = _PAUSES_S[0]
                         yield piece
                 continue
-            except (SandboxError, _TornError, TimeoutError) as error:  # gone, too: that is `machine`'s to find out
-                logger.info("The stream of a journal broke (%s); reading on from byte %s.", error or "silence", offset)
+            except (SandboxError, _TornError) as error:  # gone, too: that is `machine`'s to find out
+                logger.info("The stream of a journal broke (%s); reading on from byte %s.", error, offset)
         await asyncio.sleep(pause)
         pause = min(2 * pause, _PAUSES_S[1])
 
@@ -98,7 +98,7 @@ async def _stream(vm: AsyncSandbox, offset: int, life: _Life) -> AsyncGenerator[
     )
     over = asyncio.create_task(_over(handle, lines))
     try:
-        while (line := await asyncio.wait_for(lines.get(), SILENCE_S)) != _END:
+        while (line := await _next(lines)) != _END:
             word, at, *data = line.split(" ")
             if word == "over" and int(at) == offset:
                 yield None
@@ -116,6 +116,14 @@ async def _stream(vm: AsyncSandbox, offset: int, life: _Life) -> AsyncGenerator[
 
 
 _END = ""
+
+
+async def _next(lines: asyncio.Queue[str]) -> str:
+    try:
+        async with asyncio.timeout(SILENCE_S):
+            return await lines.get()
+    except TimeoutError:
+        raise _TornError(f"it said nothing for {SILENCE_S:g} s") from None
 
 
 async def _over(handle: AsyncCommandHandle[None], lines: asyncio.Queue[str]) -> None:

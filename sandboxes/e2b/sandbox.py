@@ -11,11 +11,12 @@ from typing import Any
 
 from e2b import AsyncSandbox, CommandExitException, SandboxInfo, SandboxState
 
-from sandboxes.base import Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxSpec, TurnSpec
+from sandboxes.base import HOME, WORKSPACE, Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxSpec, TurnSpec
 from sandboxes.e2b import inside, network
 from sandboxes.e2b.account import Account, understood
 from sandboxes.e2b.journal import follow
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
+from sandboxes.inside import strip
 
 _ANSWER_S = 30.0
 _FILE_S = 300.0
@@ -122,9 +123,10 @@ class E2BSandbox(Sandbox):
     async def keep(self) -> str:
         if (await self._ask("ping", _ANSWER_S))[0]["turn"] is not None:
             raise SandboxError("The environment cannot be kept while a turn is running.")
-        done = await self.run(inside.strip(), timeout=_FILE_S)
+        done = await self.run(strip.argv(WORKSPACE, HOME), timeout=_FILE_S)
         if done.code:
-            raise SandboxError(f"The workspace could not be prepared: {done.stderr.decode(errors='replace')[-500:]}")
+            said = done.stderr.decode(errors="replace").strip()[-500:]
+            raise SandboxError(f"The environment cannot be kept: {said or 'tidying it up took too long.'}")
         await self._ask("shutdown", _CHECKPOINT_S)
         with understood("keep a prepared environment"):
             made = await AsyncSandbox.create_snapshot(self.ref, request_timeout=_FILE_S, **self.account.options)

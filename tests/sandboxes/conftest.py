@@ -19,6 +19,7 @@ from sandboxes.base import Backend, Checkout, Limits, Sandbox, SandboxSpec, Step
 from sandboxes.errors import SandboxGone
 from sandboxes.local import accounts
 from tests.e2bcloud.process import Cloud
+from tests.e2bcloud.real import IS_WANTED, RealCloud
 
 SMALL = Limits(memory_mb=1024, processes=256, disk_mb=2048, file_mb=1024, tmp_mb=64, shm_mb=32)
 
@@ -84,9 +85,9 @@ class House:
 
 
 @pytest.fixture(scope="session")
-def cloud() -> Iterator[Cloud]:
-    """A stand-in for E2B's cloud."""
-    with Cloud.start() as cloud:
+def cloud() -> Iterator[Cloud | RealCloud]:
+    """A stand-in for E2B's cloud, or in `make test-e2b` the real one."""
+    with RealCloud() if IS_WANTED else Cloud.start() as cloud:
         yield cloud
 
 
