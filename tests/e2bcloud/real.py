@@ -17,7 +17,7 @@ class RealCloud:
     def __init__(self) -> None:
         self.env = {name: value for name, value in os.environ.items() if name.startswith("E2B_") and name != "E2B_TESTS"}
         names = {"E2B_API_KEY": "api_key", "E2B_DOMAIN": "domain", "E2B_API_URL": "api_url", "E2B_SANDBOX_URL": "sandbox_url"}
-        self.options = {option: self.env[name] for name, option in names.items() if self.env.get(name)}
+        self.options: dict[str, Any] = {option: self.env[name] for name, option in names.items() if self.env.get(name)}
 
     def sandboxes(self, **metadata: str) -> list[dict[str, Any]]:
         """All with this metadata: id, state, metadata."""
