@@ -60,7 +60,8 @@ def choose(run: Run, row: Sandbox) -> bool:
     """Give a sandbox that is about to be made its repository's prepared environment. If there is none, one is begun, and this
     run goes on without. Gives whether that changes the row."""
     before, row.prepared = row.prepared_id, None
-    row.save(update_fields=["prepared"])
+    if before is not None:
+        row.save(update_fields=["prepared"])
     repo = run.task.repo
     if not run.task.is_trial and repo.setup_script and repo.prepares:
         try:
@@ -118,7 +119,7 @@ def gone(run: Run, row: Sandbox) -> None:
 def spec(run: Run, row: Sandbox) -> SandboxSpec:
     """What this sandbox is made of. One in which an environment is built has the system of those that it is for."""
     made = backends.spec(run)
-    building = PreparedEnvironment.objects.filter(run=run).first()
+    building = PreparedEnvironment.objects.filter(run=run).first() if run.task.is_trial else None
     if building is not None:
         return replace(made, template=building.template)
     return replace(made, prepared=row.prepared.ref if row.prepared else "")
