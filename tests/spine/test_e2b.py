@@ -136,3 +136,25 @@ def test_the_reaper_leaves_other_installations_alone(product: Product, cloud: Cl
         assert foreign in [one["id"] for one in cloud.sandboxes()]
     finally:
         cloud.vanish(foreign)
+
+
+def test_the_second_run_begins_with_what_the_setup_script_left(product: Product, cloud: Cloud) -> None:
+    setup = "echo setting up; echo made > made.txt; mkdir -p ~/deps; echo cached > ~/deps/it\n"
+    product.do("UPDATE tasks_repo SET setup_script = %s, prepares = true", setup)
+    try:
+        (first,) = product.submit("cat made.txt ~/deps/it")
+        assert product.ended(first)["status"] == "succeeded"
+        wait_for(lambda: product.rows("SELECT 1 FROM tasks_preparedenvironment WHERE status = 'ready'"), "the environment", 60)
+
+        (second,) = product.submit("cat made.txt ~/deps/it")
+        assert product.ended(second)["status"] == "succeeded"
+    finally:
+        product.do("UPDATE tasks_repo SET setup_script = '', prepares = false")
+
+    assert product.text(first, step="setup") == "setting up\n"
+    assert product.text(second, step="setup") == ""
+    assert product.text(second) == product.text(first) == "made\ncached\n"
+    assert product.files(second) == product.files(first)
+    (environment,) = product.rows("SELECT * FROM tasks_preparedenvironment")
+    assert (environment["backend"], environment["host"]) == ("e2b", "")
+    assert of(cloud, product, second)[0]["template"] == environment["ref"]
