@@ -8,7 +8,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from tasks import accounts
-from tasks.models import ApiToken, Operation, Patch, PromptTemplate, Repo, Run, Task, Turn, User
+from tasks.models import ApiToken, Operation, Patch, PreparedEnvironment, PromptTemplate, Repo, Run, Task, Turn, User
 from tasks.running import events
 
 owner = User.objects.filter(is_staff=True).order_by("pk").first()
@@ -28,6 +28,16 @@ broken = Repo.objects.create(owner=owner, source="https://example.org/acme/broke
 Operation.objects.create(kind="mirror", subject=f"repo:{broken.pk}", status="failed", error="There is no repository at this address.")
 repo.variables.create(name="NPM_TOKEN", value="secret", is_secret=True, phase="setup")
 repo.variables.create(name="CI", value="1", is_secret=False, phase="agent")
+for status, error in (("ready", ""), ("failed", "The setup script ended with exit code 1. Its output is in the log.")):
+    PreparedEnvironment.objects.create(
+        repo=repo,
+        backend="local",
+        key=status,
+        base_commit="4f2c91e0" * 5,
+        status=status,
+        error=error,
+        log="\x1b[32madded\x1b[0m 7 packages\n",
+    )
 task = Task.objects.create(
     owner=owner,
     repo=repo,
