@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -162,6 +164,31 @@ def test_a_follow_up_in_a_sandbox_that_is_still_awake_needs_nothing(make_run: Ma
     settings.E2B_MAX_SANDBOXES = 1
     follow_up(make_run, SandboxStatus.LIVE)
     assert scheduler.dispatch() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_both_hold_over_all_workers(make_run: MakeRun, settings: Settings) -> None:
+    settings.E2B_MAX_SANDBOXES = 3
+    for _ in range(2):
+        follow_up(make_run, SandboxStatus.LIVE, status=RunStatus.RUNNING)
+    for _ in range(6):
+        make_run(backend="e2b")
+    workers = 4
+    begin, started = threading.Barrier(workers), []
+
+    def work() -> None:
+        begin.wait()
+        started.append(scheduler.dispatch())
+        connection.close()
+
+    for _ in range(2):
+        threads = [threading.Thread(target=work) for _ in range(workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        refill()
+    assert sum(started) == 1
 
 
 # --- refusals ---
