@@ -142,20 +142,22 @@ def broken(until: datetime) -> str:
 
 @dataclass(frozen=True)
 class Shortage:
-    """What a backend has no room for, in sentences; "" where it has."""
+    """What a backend has no room for, in sentences; "" where it has. `refusal` is its own words, while they hold."""
 
     creation: str
     waking: str
+    refusal: str = ""
 
     @classmethod
     def of(cls, backend: str = E2B) -> Shortage:
         most = settings.E2B_MAX_SANDBOXES
         full = f"E2B may have {most} sandbox{'' if most == 1 else 'es'} awake at once." if awake(backend) >= most else ""
-        if until := broken_until(backend):
-            return cls(broken(until), full)
         bucket = CreationBucket.objects.filter(backend=backend, closed_until__gt=Now()).first()
+        refusal = bucket.reason if bucket else ""
+        if until := broken_until(backend):
+            return cls(broken(until), full, refusal)
         if bucket is not None and bucket.closed_until is not None:
-            return cls(f"{bucket.reason} New sandboxes wait until {clock(bucket.closed_until, seconds=True)}.".lstrip(), full)
+            return cls(f"{refusal} New sandboxes wait until {clock(bucket.closed_until, seconds=True)}.".lstrip(), full, refusal)
         return cls(full, full)
 
     def of_need(self, needs: str) -> str:

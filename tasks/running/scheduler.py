@@ -168,7 +168,8 @@ def places(run_ids: list[int]) -> dict[int, Place]:
         if seconds is not None and seconds > 0 and agent in installing:
             reason = installing[agent]
         elif seconds is not None and seconds > 0:
-            reason = f"Tries again in {seconds} s."
+            refusal = shortage.refusal if shortage is not None and needs == "wake" else ""
+            reason = f"{refusal} Tries again in {seconds} s.".lstrip()
         elif not is_ready:
             reason = "Waits for the repository's first mirror."
         elif short:
