@@ -18,6 +18,7 @@ import redis
 from asynccode import embedded, servers
 from asynccode.embedded import Embedded, EmbeddedError
 from asynccode.processes import pids_in, signal_all, wait_until
+from tests.processes import ending
 
 HOLDER = """
 import signal, sys
@@ -56,11 +57,10 @@ def make(data: Path) -> Iterator[Callable[..., Embedded]]:
 @pytest.fixture
 def holder(data: Path, make: object) -> Iterator[subprocess.Popen[str]]:
     """Another process of ours that holds the services."""
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(data)], stdout=subprocess.PIPE, text=True) as process:
+    with ending(subprocess.Popen([sys.executable, "-c", HOLDER, str(data)], stdout=subprocess.PIPE, text=True)) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         yield process
-        process.kill()
 
 
 def running(data: Path) -> list[int]:

@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from asynccode.processes import pids_of_session, started_at, wait_until
 from asynccode.supervise import Clocks, Log, Service, Supervisor, end_leftovers
+from tests.processes import ending
 
 QUICK = Clocks(first_s=0.05, longest_s=0.2, healthy_s=5, stop_s=2)
 
@@ -188,7 +189,7 @@ async def test_another_session_is_left_alone(make: Callable[..., Supervisor], st
 
 
 def test_services_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stderr=subprocess.PIPE, text=True) as holder:
+    with ending(subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stderr=subprocess.PIPE, text=True)) as holder:
         assert holder.stderr
         session = int(holder.stderr.readline().rpartition("|")[2])
         holder.kill()
@@ -198,7 +199,7 @@ def test_services_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
 
 def test_what_a_killed_supervisor_left_is_ended_at_the_next_start(tmp_path: Path) -> None:
     record = tmp_path / "services"
-    with subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 600 & wait"], start_new_session=True) as stray:
+    with ending(subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 600 & wait"], start_new_session=True)) as stray:
         assert wait_until(lambda: len(pids_of_session(stray.pid)) == 2, 5)
         record.write_text(f"{stray.pid} {started_at(stray.pid)}\n")
 
@@ -210,7 +211,7 @@ def test_what_a_killed_supervisor_left_is_ended_at_the_next_start(tmp_path: Path
 
 def test_the_orphans_of_a_killed_service_are_known_by_their_command(tmp_path: Path) -> None:
     record = tmp_path / "services"
-    with subprocess.Popen(["sh", "-c", "sleep 600 & sleep 601 & wait"], start_new_session=True) as leader:
+    with ending(subprocess.Popen(["sh", "-c", "sleep 600 & sleep 601 & wait"], start_new_session=True)) as leader:
         assert wait_until(lambda: len(pids_of_session(leader.pid)) == 3, 5)
         ours, other = (
             next(pid for pid in pids_of_session(leader.pid) if argument in Path(f"/proc/{pid}/cmdline").read_text())
@@ -227,7 +228,7 @@ def test_the_orphans_of_a_killed_service_are_known_by_their_command(tmp_path: Pa
 
 def test_a_number_that_is_another_processs_by_now_is_left_alone(tmp_path: Path) -> None:
     record = tmp_path / "services"
-    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
+    with ending(subprocess.Popen(["sleep", "600"], start_new_session=True)) as stranger:
         record.write_text(f"{stranger.pid} 1\n")
 
         assert end_leftovers(record, marker="sleep") == 0
