@@ -1,9 +1,9 @@
-"""A run as lists and cards show it: its state, its newest patch's figures, what it has cost, and its place in the queue."""
+"""A run as lists and cards show it: its state, where it is, its newest patch's figures, what it has cost, its place in the queue."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from math import ceil
@@ -19,6 +19,7 @@ from tasks.running.scheduler import Place, places
 from tasks.running.verdicts import MOST_RETRIES
 from tasks.services import FAILED
 from tasks.web.shown.text import duration
+from tasks.web.where import Where, where_are
 
 _ADVICE_ON_CLASS = {
     ErrorClass.AUTH: "Check this agent's key, then retry.",
@@ -64,6 +65,7 @@ class RunCard:
     place: Place | None = None
     pull_request: PullRequest | None = None
     parent: Run | None = None  # of a branch
+    where: Where = field(default_factory=Where)
     turns: int = 1
     follow_ups: int = 0
     retries: int = 0
@@ -140,7 +142,8 @@ class RunCard:
         """Why a queued run has not started; "" for others."""
         if self.place is None:
             return ""
-        if self.run.not_before and (seconds := (self.run.not_before - timezone.now()).total_seconds()) > 0:
+        until = self.run.not_before if self.retries else None  # else the reason says what it waits for
+        if until and (seconds := (until - timezone.now()).total_seconds()) > 0:
             return f"Tries again in {ceil(seconds)} s ({self.retries + 1} of {MOST_RETRIES + 1})."
         return f"Number {self.place.position} in the queue. {self.place.reason}"
 
@@ -228,6 +231,7 @@ def cards_of(runs: Sequence[Run]) -> list[RunCard]:
     turns = {run_id: counts for run_id, *counts in _turn_counts(ids)}
     queued = [run.pk for run in runs if run.status == RunStatus.QUEUED]
     waiting = places(queued) if queued else {}
+    where = where_are(runs)
     parents = Run.objects.in_bulk(origins) if (origins := {run.parent_id for run in runs if run.parent_id}) else {}
     return [
         RunCard(
@@ -236,6 +240,7 @@ def cards_of(runs: Sequence[Run]) -> list[RunCard]:
             waiting.get(run.pk),
             pulls.get(run.pk),
             parents.get(run.parent_id or 0),
+            where[run.pk],
             *turns.get(run.pk, (0, 0, 0, False)),
         )
         for run in runs

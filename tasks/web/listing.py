@@ -199,6 +199,11 @@ class TaskRow:
         return self.task.mode == Mode.ASK and any(card.run.status == RunStatus.SUCCEEDED for card in self.cards)
 
     @property
+    def where(self) -> list[str]:
+        """Where its runs are, each place once."""
+        return list(dict.fromkeys(card.where.label for card in self.cards))
+
+    @property
     def pulls(self) -> list[RunCard]:
         return [card for card in self.cards if card.pull_request]
 
