@@ -54,7 +54,7 @@ NOTHING = SafeString("")
 @dataclass(eq=False)
 class Shown:
     """One piece of the log. `look` says which fields matter: log, network, divider, note, patch, error, prompt, message,
-    thought, tool or plan. `turn` is the number of the one it belongs to; `begins` and `ends` say that this one does so here."""
+    thought, tool, plan or notice. `turn` is the number of the one it belongs to; `begins` and `ends` say that this one does so here."""
 
     seq: int
     at: datetime
@@ -300,7 +300,7 @@ class _Batch:
         elif isinstance(prepared := data.get("prepared"), dict):
             self._piece(event, "note", html=text_html(_prepared(prepared)))
         elif isinstance(notice := data.get("notice"), str):
-            self._piece(event, "note", html=text_html(notice[:MOST_SHOWN]))
+            self._piece(event, "notice", html=text_html(notice[:MOST_SHOWN]))
         elif "reverted_to" in data:
             to = int(number(data["reverted_to"]) or 0)
             self._piece(event, "divider", html=text_html(f"Went back to turn {to}" if to else "Went back to the beginning"), begins=True)

@@ -62,7 +62,7 @@ def text_of(*pieces: Shown) -> str:
             "note",
             "Setup: prepared environment of 24 November 2026, 14:02 UTC; saved 42 s",
         ),
-        ({"notice": "The <key> is inside."}, "note", "The &lt;key&gt; is inside."),
+        ({"notice": "The <key> is inside."}, "notice", "The &lt;key&gt; is inside."),
         ({"prepared": {"at": "never", "seconds": "<b>"}}, "note", "Setup: prepared environment"),
         ({"something": "new"}, "note", "{ &quot;something&quot;: &quot;new&quot; }"),
     ],
