@@ -12,12 +12,22 @@ from django.conf import settings
 from django.utils import timezone
 
 from tasks import services
-from tasks.models import ACTIVE, FINAL, Event, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn
+from tasks.models import ACTIVE, FINAL, Event, EventKind, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn, TurnKind
+from tasks.running.model_ways import Keys
 from tasks.web.shown import duration
+from tasks.web.where import label_of
 
 MOST_TURNS = 5
 MOST_EVENTS = 1000  # status events looked at for them: a turn has about ten, and one a checkpoint
 _LABELS = dict(Stage.choices) | {"queue": "Waiting in the queue"}
+
+_KEYS: dict[str, str] = {
+    Keys.BROKER: "It stays with us: the agent asks its model through the gateway, which adds the key. Budgets hold.",
+    Keys.HEADERS: "It is at E2B, which adds it to the requests for the model's host on their way out. Nothing in the sandbox can read "
+    "it; whatever runs there can use it.",
+    Keys.ENVIRONMENT: "It is in the environment of the agent, inside the sandbox. The agent can read it, and whatever it starts.",
+}
+_LOST = "Lost: its host or its processes went away."
 
 
 # --- sandboxes ----------------------------------------------------------------------------------------------------------
@@ -25,44 +35,79 @@ _LABELS = dict(Stage.choices) | {"queue": "Waiting in the queue"}
 
 @dataclass(frozen=True)
 class Place:
-    """One sandbox of a run. `limits` are (what, how much, by what means it holds); it sleeps until `kept_until` at the latest."""
+    """One sandbox of a run. `limits` are (what, how much, by what means it holds); it sleeps until `kept_until` at the latest.
+    `keys` says where the model's key is while the agent works."""
 
     sandbox: Sandbox
     state: str
-    isolation: str
     limits: list[tuple[str, str, str]]
     kept_until: datetime | None
+
+    @property
+    def name(self) -> str:
+        return f"{'Local' if self.sandbox.backend == 'local' else 'E2B'} sandbox {self.sandbox.generation}"
+
+    @property
+    def where(self) -> str:
+        return label_of(self.sandbox.backend, self.sandbox.host)
+
+    @property
+    def isolation(self) -> str:
+        return str(self.sandbox.record.get("isolation", ""))
+
+    @property
+    def template(self) -> str:
+        return str(self.sandbox.record.get("template", ""))
+
+    @property
+    def keys(self) -> str:
+        return _KEYS.get(self.sandbox.record.get("keys", ""), "")
 
 
 def places_of(run: Run) -> list[Place]:
     """The sandboxes of a run, the present one first."""
-    return [
-        _place(run, sandbox)
-        for sandbox in Sandbox.objects.filter(run=run).select_related("prepared").order_by("-generation").defer("parse_state")
-    ]
+    found = list(Sandbox.objects.filter(run=run).select_related("prepared").order_by("-generation").defer("parse_state"))
+    why = _why_given_up(run) if len(found) > 1 else {}
+    return [Place(row, _state(run, row, why.get(row.generation, "")), _limits(row), _kept_until(run, row)) for row in found]
 
 
-def _place(run: Run, sandbox: Sandbox) -> Place:
-    means = sandbox.record.get("limits") or {}
+def _limits(sandbox: Sandbox) -> list[tuple[str, str, str]]:
+    record = sandbox.record
+    if sandbox.backend != "local":
+        sizes = {"memory_mb": ("Memory", "{:,} MB"), "cpus": ("Processors", "{}")}
+        return [(name, form.format(record[key]), "the template") for key, (name, form) in sizes.items() if record.get(key)]
+    means = record.get("limits") or {}
     amounts = {
         "memory": ("Memory", f"{settings.SANDBOX_MEMORY_MB:,} MB"),
         "disk": ("Disk", f"{settings.SANDBOX_DISK_MB:,} MB"),
         "processes": ("Processes", f"{settings.SANDBOX_PROCESSES:,}"),
         "cpu": ("Processor", f"a share of weight {settings.SANDBOX_CPU_WEIGHT}"),
     }
-    limits = [(*amount, str(means[name])) for name, amount in amounts.items() if name in means]
-    return Place(sandbox, _state(run, sandbox), str(sandbox.record.get("isolation", "")), limits, _kept_until(run, sandbox))
+    return [(*amount, str(means[name])) for name, amount in amounts.items() if name in means]
 
 
-def _state(run: Run, sandbox: Sandbox) -> str:
+def _why_given_up(run: Run) -> dict[int, str]:
+    """By generation, why the run did not go on in a sandbox, where a turn tells."""
+    turns = list(run.turns.order_by("number").values_list("kind", "generation", "losses"))
+    disobeyed = Event.objects.filter(run=run, kind=EventKind.ERROR, data__class="mode").values_list("turn__generation", flat=True)
+    why = dict.fromkeys(filter(None, disobeyed), "Given up: its last turn was to change nothing, and did.")
+    for (_, generation, _), (kind, *_) in pairwise(turns):
+        if generation and kind == TurnKind.REVERT:
+            why[generation] = "Given up: the run went back to an earlier turn."
+    for _, generation, losses in turns:  # one that lost its sandbox began again in the next
+        why |= dict.fromkeys(range((generation or 0) - losses, generation or 0), _LOST)
+    return why
+
+
+def _state(run: Run, sandbox: Sandbox, why: str) -> str:
     """What has become of a sandbox, and when it goes."""
     match sandbox.status:
-        case SandboxStatus.DESTROYED if sandbox.lost_at:
+        case SandboxStatus.DESTROYED | SandboxStatus.LOST if sandbox.lost_at:
             return "Lost: it was gone when it was looked for, with all that was in it. The newest patch is kept."
         case SandboxStatus.DESTROYED:
-            return "Destroyed, with all that was in it."
+            return f"{why} Destroyed, with all that was in it.".lstrip()
         case SandboxStatus.LOST:
-            return "Lost: its host or its processes went away. What is left of it is being removed."
+            return f"{why or _LOST} What is left of it is being removed."
         case _ if run.task.archived_at:
             return "The task is archived, so it is being destroyed."
         case SandboxStatus.STARTING:

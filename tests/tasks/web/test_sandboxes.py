@@ -182,3 +182,75 @@ def test_a_sandbox_elsewhere_says_what_its_user_should_know_and_when_it_ends(as_
     assert "1 January 2026, 14:32 UTC</time> by the plan of E2B" in page
     Sandbox.objects.filter(pk=row.pk).update(status=SandboxStatus.DESTROYED, lost_at=end, destroyed_at=end)
     assert sandboxes.places_of(run)[0].state.startswith("Lost: it was gone")
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("broker", "It stays with us: the agent asks its model through the gateway"),
+        ("headers", "It is at E2B, which adds it to the requests for the model&#x27;s host"),
+        ("environment", "It is in the environment of the agent, inside the sandbox."),
+        ("", ""),
+    ],
+)
+def test_what_a_sandbox_of_e2b_is_and_where_the_models_key_is(as_alice: Client, make_run: MakeRun, keys: str, said: str) -> None:
+    run = make_run(status="running", backend="e2b")
+    record = {"isolation": "E2B microVM", "template": "asynccode-<1f2e>", "cpus": 2, "memory_mb": 2048, **({"keys": keys} if keys else {})}
+    Sandbox.objects.create(run=run, generation=1, backend="e2b", ref="e-1", status=SandboxStatus.LIVE, record=record)
+    page = " ".join(as_alice.get(f"{run.get_absolute_url()}?tab=sandbox").content.decode().split())
+    for text in (
+        "E2B sandbox 1",
+        "E2B microVM",
+        "asynccode-&lt;1f2e&gt;",
+        "2,048 MB",
+        'Processors</dt> <dd> 2 <span class="quiet">by the template',
+    ):
+        assert text in page
+    assert ("Model key" in page) == bool(keys)
+    assert said in page
+
+
+# --- earlier generations ---
+
+
+def generations(run: Run, number: int, **fields: Any) -> None:
+    """Sandboxes before the present one, destroyed meanwhile."""
+    for generation in range(1, number):
+        values = {"backend": run.backend, "ref": f"{run.pk}-{generation}", "status": SandboxStatus.DESTROYED} | fields
+        Sandbox.objects.create(run=run, generation=generation, **values)
+    Sandbox.objects.create(run=run, generation=number, backend=run.backend, ref=f"{run.pk}-{number}", status=SandboxStatus.LIVE)
+
+
+def why(run: Run) -> list[str]:
+    """What is said of the earlier sandboxes, the first one first."""
+    return [place.state.split(":")[0] + ":" + place.state.partition(":")[2].split(".")[0] for place in sandboxes.places_of(run)[:0:-1]]
+
+
+def test_a_sandbox_that_a_turn_lost_says_so(make_run: MakeRun) -> None:
+    run = make_run(status="running", generation=3)
+    generations(run, 3)
+    run.turns.update(generation=3, losses=2)
+    assert why(run) == ["Lost: its host or its processes went away"] * 2
+
+
+def test_a_sandbox_that_was_found_gone_says_so(make_run: MakeRun) -> None:
+    run = make_run(status="running", generation=2, backend="e2b")
+    generations(run, 2, lost_at=timezone.now())
+    assert why(run) == ["Lost: it was gone when it was looked for, with all that was in it"]
+
+
+def test_a_sandbox_that_was_left_to_go_back_says_so(make_run: MakeRun) -> None:
+    run = make_run(status="running", generation=2)
+    generations(run, 2)
+    run.turns.update(generation=1)
+    Turn.objects.create(run=run, number=2, prompt="", kind="revert", status="succeeded", reverts_to=0)
+    assert why(run) == ["Given up: the run went back to an earlier turn"]
+
+
+def test_a_sandbox_whose_turn_was_to_change_nothing_says_so(make_run: MakeRun) -> None:
+    run = make_run(status="running", generation=2)
+    generations(run, 2, status=SandboxStatus.LOST)
+    turn = run.turns.get()
+    Turn.objects.filter(pk=turn.pk).update(generation=1)
+    Event.objects.create(run=run, seq=1, turn=turn, kind="error", data={"text": "No.", "class": "mode"}, at=START)
+    assert why(run) == ["Given up: its last turn was to change nothing, and did"]
