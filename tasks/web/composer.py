@@ -18,11 +18,13 @@ from tasks import services
 from tasks.errors import AppError
 from tasks.git.sources import parse_source
 from tasks.models import Mode, Repo, Task, User
+from tasks.running import backends
 from tasks.running.scheduler import Quota, quota
 from tasks.web.crew import CrewForm
 from tasks.web.forms import ScriptField, WithFiles
 from tasks.web.pickers import RepoOption, recent_repos
 from tasks.web.prompts import split_prompts
+from tasks.web.where import LABELS
 
 MOST_LISTED = 50  # repositories in the composer before somebody searches
 MOST_LIST_BYTES = 200 * 1024  # of an uploaded list of prompts
@@ -71,6 +73,9 @@ class TaskForm(CrewForm, WithFiles):
         super().__init__(data, files, initial=(self._defaults(repo) if data is None else {}) | (initial or {}))
         self.fields["repo"] = forms.ModelChoiceField(self.repos, required=False, widget=forms.RadioSelect)
         self.fields["list"] = forms.FileField(required=False, allow_empty_file=True)
+        if len(names := backends.names()) > 1:  # else there is nothing to choose
+            choices = [(name, LABELS[name]) for name in names]
+            self.fields["backend"] = forms.ChoiceField(choices=choices, required=False, label="Sandbox")
         self.add_agents()
         if data is None:
             self.initial.update(self.chosen_before(self._latest) | (initial or {}))
@@ -102,6 +107,11 @@ class TaskForm(CrewForm, WithFiles):
     def shown_branch(self) -> str:
         usual = self.chosen_repo.default_branch if self.chosen_repo and not self["source"].value() else ""
         return self["branch"].value() or usual or "default branch"
+
+    @property
+    def shown_backend(self) -> str:
+        """Where the sandboxes will be; "" where there is no choice."""
+        return LABELS.get(self["backend"].value() or backends.names()[0], "") if "backend" in self.fields else ""
 
     @cached_property
     def repo_options(self) -> list[RepoOption]:
@@ -178,6 +188,12 @@ class TaskForm(CrewForm, WithFiles):
         mode: str = self.cleaned_data["mode"]
         return mode or Mode.CODE
 
+    @property
+    def chosen_backend(self) -> str:
+        """The one that was chosen; "" for the one that runs get by themselves."""
+        backend: str = self.cleaned_data.get("backend", "")
+        return backend
+
     def check(self) -> bool:
         """Whether the tasks could be started, as far as that can be told without starting them."""
         return self.attempt(self._check) is not None
@@ -186,7 +202,7 @@ class TaskForm(CrewForm, WithFiles):
         return self.attempt(self._create)
 
     def _check(self) -> bool:
-        services.check_tasks(by=self.by, prompts=self.prompts, agents=self.agents, mode=self.chosen_mode)
+        services.check_tasks(by=self.by, prompts=self.prompts, agents=self.agents, mode=self.chosen_mode, backend=self.chosen_backend)
         return True
 
     def _create(self) -> list[Task]:
@@ -199,6 +215,7 @@ class TaskForm(CrewForm, WithFiles):
             agents=self.agents,
             branch=data["branch"],
             mode=self.chosen_mode,
+            backend=self.chosen_backend,
             attachments=self.attached,
             submission=self._key(),
         )
@@ -207,7 +224,7 @@ class TaskForm(CrewForm, WithFiles):
         """The form's key with what it says: a page that is gone back to, and sent with another prompt, is no double."""
         data = self.cleaned_data
         said = [data["source"], str(data["repo"] and data["repo"].pk), data["branch"], self.chosen_mode, *map(str, self.agents)]
-        said += [str(file.pk) for file in self.attached]
+        said += [self.chosen_backend, *(str(file.pk) for file in self.attached)]
         return uuid.uuid5(data["submission"], "\0".join([*said, *self.prompts])) if data["submission"] else None
 
 
