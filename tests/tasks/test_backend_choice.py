@@ -41,3 +41,12 @@ def test_a_retry_and_a_branch_stay_with_the_backend(make_run: MakeRun, alice: Us
     run.turns.update(started_at=timezone.now())
     assert services.retry_run(run=run, by=alice).backend == backend
     assert turns.branch_run(run=run, by=alice, after=1, prompt="Another way").backend == backend
+
+
+@pytest.mark.parametrize("backend", ["e2b", "local"])
+def test_a_follow_up_stays_with_the_backend(make_run: MakeRun, alice: User, settings: Settings, backend: str) -> None:
+    settings.SANDBOX_BACKEND = "local" if backend == "e2b" else "e2b"
+    run = make_run(status=RunStatus.SUCCEEDED, backend=backend)
+    services.send_follow_up(run=run, by=alice, prompt="More")
+    run.refresh_from_db()
+    assert (run.status, run.backend) == (RunStatus.QUEUED, backend)

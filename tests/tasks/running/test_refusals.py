@@ -11,6 +11,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from sandboxes.errors import AccountRefused, SandboxError, SandboxLimited
+from tasks.management.report import run_json
 from tasks.models import CreationBucket, Event, Run, RunStatus, Sandbox, SandboxStatus
 from tasks.running import jobs, scheduler
 from tests.tasks.running.fake import FakeBackend, FakeBox, have_mirror
@@ -109,6 +110,7 @@ def test_with_a_fallback_the_run_goes_on_here_and_says_so(make_run: MakeRun, pla
     assert start(run).status == RunStatus.RUNNING
     row.refresh_from_db()
     assert (row.ref, row.expires_at) == (next(iter(places["local"].boxes)), None)
+    assert run_json(run)["backend"] == "local"
 
 
 def test_another_host_that_takes_it_up_is_where_its_sandbox_is(
