@@ -257,6 +257,6 @@ class Backend(ABC):
     async def discard(self, prepared: str) -> None:
         """Delete a prepared environment. Twice is fine."""
 
+    @abstractmethod
     async def kept(self, *, for_s: float) -> builtins.list[str]:
-        """References of the prepared environments that have been here for so long, where the backend can tell that."""
-        return []
+        """References of our prepared environments that were kept at least so many seconds ago."""

@@ -19,12 +19,13 @@ from e2b import AsyncSandbox, CommandExitException, SandboxQuery, SandboxState
 
 from sandboxes import zipapp
 from sandboxes.base import Backend, SandboxInfo, SandboxSpec
-from sandboxes.e2b import inside, network
+from sandboxes.e2b import inside, kept, network
 from sandboxes.e2b.account import Account, is_missing, is_passing, understood
+from sandboxes.e2b.kept import INSTALLATION
 from sandboxes.e2b.sandbox import E2BSandbox, last_words
 from sandboxes.errors import PreparedGone, SandboxError, SandboxGone
 
-INSTALLATION, KEY = "asynccode", "asynccode_key"  # names in a sandbox's metadata
+KEY = "asynccode_key"  # the name of the key in a sandbox's metadata
 DEFAULT_TEMPLATE = "base"
 _TRIES, _PAUSE_S = 3, 1.0
 _CREATE_S = 60.0
@@ -121,6 +122,14 @@ class E2BBackend(Backend):
     async def discard(self, prepared: str) -> None:
         with understood("delete a prepared environment"):
             await AsyncSandbox.delete_snapshot(prepared, **self.account.options)
+
+    async def kept(self, *, for_s: float) -> builtins.list[str]:
+        found = []
+        with understood("list what is kept"):
+            pages = AsyncSandbox.list_snapshots(**self.account.options)
+            while pages.has_next:
+                found += await pages.next_items()
+        return [one.snapshot_id for one in found if kept.is_old(one.names, self.installation, for_s)]
 
     async def _kill(self, ref: str) -> None:
         with understood("destroy a sandbox"):

@@ -12,7 +12,7 @@ from typing import Any
 from e2b import AsyncSandbox, CommandExitException, SandboxInfo, SandboxState
 
 from sandboxes.base import HOME, WORKSPACE, Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxSpec, TurnSpec
-from sandboxes.e2b import inside, network
+from sandboxes.e2b import inside, kept, network
 from sandboxes.e2b.account import Account, understood
 from sandboxes.e2b.journal import follow
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
@@ -129,7 +129,8 @@ class E2BSandbox(Sandbox):
             raise SandboxError(f"The environment cannot be kept: {said or 'tidying it up took too long.'}")
         await self._ask("shutdown", _CHECKPOINT_S)
         with understood("keep a prepared environment"):
-            made = await AsyncSandbox.create_snapshot(self.ref, request_timeout=_FILE_S, **self.account.options)
+            name = kept.name_of(self._info.metadata[kept.INSTALLATION])
+            made = await AsyncSandbox.create_snapshot(self.ref, name=name, request_timeout=_FILE_S, **self.account.options)
         return made.snapshot_id
 
     async def destroy(self) -> None:

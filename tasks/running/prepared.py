@@ -278,14 +278,17 @@ def discard(prepared_id: int) -> None:
 
 
 def discard_strays() -> None:
-    """Delete what lies on this host and is in no row: a worker died before it had written the reference down, or its owner's rows
-    were deleted."""
-    backend = backends.backend("local")
-    found = async_to_sync(backend.kept)(for_s=STRAY_S)
-    known = PreparedEnvironment.objects.filter(backend="local", ref__in=found).values_list("ref", flat=True)
-    for ref in set(found) - set(known):
-        logger.info("The prepared environment %s is in no row, so it is deleted.", ref)
-        async_to_sync(backend.discard)(ref)
+    """Delete what is kept and in no row: a worker died before it had written the reference down, or its owner's rows were deleted."""
+    for name in backends.names():
+        backend = backends.backend(name)
+        try:
+            found = async_to_sync(backend.kept)(for_s=STRAY_S)
+            known = PreparedEnvironment.objects.filter(backend=name, ref__in=found).values_list("ref", flat=True)
+            for ref in set(found) - set(known):
+                logger.info("The prepared environment %s is in no row, so it is deleted.", ref)
+                async_to_sync(backend.discard)(ref)
+        except SandboxError as error:
+            logger.warning("What is kept at %s was not looked through (%s); trying again later.", name, error)
 
 
 def _standing_on(row: PreparedEnvironment) -> QuerySet[Sandbox]:

@@ -165,3 +165,11 @@ async def test_a_sandbox_that_stands_on_a_discarded_one_goes_on(house, prepare, 
     await house.backend.discard(ref)
     await sandbox.turn(house.turn("cat deps/deep/made README ~/tool"))
     assert lines(await records(sandbox)) == ["made", "hello", "tool"]
+
+
+async def test_what_is_kept_is_listed_until_it_is_discarded(house, prepare):
+    ref = await prepare("true")
+    assert ref in await house.backend.kept(for_s=0)
+    assert ref not in await house.backend.kept(for_s=3600)
+    await house.backend.discard(ref)
+    assert ref not in await house.backend.kept(for_s=0)
