@@ -159,19 +159,6 @@ RQ_SHOW_ADMIN_LINK = False  # their pages are at one address only: /django-rq/
 RQ = {"DEFAULT_RESULT_TTL": 60, "DEFAULT_FAILURE_TTL": 24 * 3600}
 WORKERS = env.number("WORKERS", max(2, min(8, 2 * (os.cpu_count() or 1))), least=1)
 
-# --- runs -------------------------------------------------------------------------------------------------------
-MAX_ACTIVE_RUNS = env.number("MAX_ACTIVE_RUNS", max(4, 4 * (os.cpu_count() or 1)), least=1)
-MAX_ACTIVE_RUNS_PER_USER = env.number("MAX_ACTIVE_RUNS_PER_USER", MAX_ACTIVE_RUNS, least=1)
-START_LEASE_S = env.number("START_LEASE_S", 30, least=5)  # a start that shows no life for this long is taken over
-FOLLOW_LEASE_S = env.number("FOLLOW_LEASE_S", 10, least=2)
-SETUP_TIMEOUT_S = env.number("SETUP_TIMEOUT_S", 1800, least=1)
-AGENT_TIMEOUT_S = env.number("AGENT_TIMEOUT_S", 3600, least=1)
-AGENT_SILENCE_S = env.number("AGENT_SILENCE_S", 1800, least=1)
-AGENT_RETRY_S = env.number("AGENT_RETRY_S", 15, least=1)  # after a rate limit or an overload; the second time four times as long
-CHECKPOINT_S = env.number("CHECKPOINT_S", 30, least=1)
-MAX_PATCH_FILE_MB = env.number("MAX_PATCH_FILE_MB", 10, least=1)
-MAX_PATCH_MB = env.number("MAX_PATCH_MB", 200, least=1)
-
 # --- sandboxes --------------------------------------------------------------------------------------------------
 # The SDK of E2B would read its variables itself; it gets them from here.
 E2B_API_KEY = env.text("E2B_API_KEY")
@@ -195,6 +182,20 @@ SANDBOX_PROCESSES = env.number("SANDBOX_PROCESSES", 1024, least=16)
 SANDBOX_DISK_MB = env.number("SANDBOX_DISK_MB", 20480, least=64)
 SANDBOX_RETENTION_H = env.number("SANDBOX_RETENTION_H", 168, least=1)  # a paused sandbox is kept this long for follow-ups
 SANDBOX_CPU_WEIGHT = env.number("SANDBOX_CPU_WEIGHT", 100, least=1)
+
+# --- runs -------------------------------------------------------------------------------------------------------
+_here = max(4, 4 * (os.cpu_count() or 1))
+MAX_ACTIVE_RUNS = env.number("MAX_ACTIVE_RUNS", max(_here, E2B_MAX_SANDBOXES) if SANDBOX_BACKEND == "e2b" else _here, least=1)
+MAX_ACTIVE_RUNS_PER_USER = env.number("MAX_ACTIVE_RUNS_PER_USER", MAX_ACTIVE_RUNS, least=1)
+START_LEASE_S = env.number("START_LEASE_S", 30, least=5)  # a start that shows no life for this long is taken over
+FOLLOW_LEASE_S = env.number("FOLLOW_LEASE_S", 10, least=2)
+SETUP_TIMEOUT_S = env.number("SETUP_TIMEOUT_S", 1800, least=1)
+AGENT_TIMEOUT_S = env.number("AGENT_TIMEOUT_S", 3600, least=1)
+AGENT_SILENCE_S = env.number("AGENT_SILENCE_S", 1800, least=1)
+AGENT_RETRY_S = env.number("AGENT_RETRY_S", 15, least=1)  # after a rate limit or an overload; the second time four times as long
+CHECKPOINT_S = env.number("CHECKPOINT_S", 30, least=1)
+MAX_PATCH_FILE_MB = env.number("MAX_PATCH_FILE_MB", 10, least=1)
+MAX_PATCH_MB = env.number("MAX_PATCH_MB", 200, least=1)
 
 # --- models -----------------------------------------------------------------------------------------------------
 # The site's keys, for those who have none of their own. A key and where it is good are one: each goes to no other's address.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,11 @@ class Account:
     domain: str = ""
     api_url: str = ""
     sandbox_url: str = ""
+
+    @property
+    def mark(self) -> str:
+        """Tells this key from another, and nothing else about it."""
+        return hashlib.sha256(f"e2b account:{self.api_key}".encode()).hexdigest()[:12]
 
     @property
     def options(self) -> dict[str, Any]:

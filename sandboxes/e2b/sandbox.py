@@ -42,9 +42,10 @@ class E2BSandbox(Sandbox):
 
     @property
     def record(self) -> dict[str, Any]:
-        """isolation, template, started_at, cpus and memory_mb: what E2B says of it."""
+        """isolation, account (a mark of the key), and what E2B says of it: template, started_at, cpus and memory_mb."""
         return {
             "isolation": "E2B microVM",
+            "account": self.account.mark,
             "template": self._info.name or self._info.template_id,
             "started_at": self._info.started_at.timestamp(),
             "cpus": self._info.cpu_count,

@@ -28,9 +28,17 @@ def names() -> tuple[str, ...]:
 @cache
 def backend(name: str) -> Backend:
     if name == "e2b":
-        account = Account(settings.E2B_API_KEY, settings.E2B_DOMAIN, settings.E2B_API_URL, settings.E2B_SANDBOX_URL)
-        return E2BBackend(account, installation=installation(), timeout_s=settings.E2B_TIMEOUT_S)
+        return E2BBackend(_e2b(), installation=installation(), timeout_s=settings.E2B_TIMEOUT_S)
     return LocalBackend(root=settings.DATA / "sandboxes", runtime=settings.DATA / "runtime", account=sandbox_account())
+
+
+def account(name: str) -> str:
+    """Which account of a backend we have, as the records of its sandboxes say it; "" where there are none."""
+    return _e2b().mark if name == "e2b" else ""
+
+
+def _e2b() -> Account:
+    return Account(settings.E2B_API_KEY, settings.E2B_DOMAIN, settings.E2B_API_URL, settings.E2B_SANDBOX_URL)
 
 
 @cache

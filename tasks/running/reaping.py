@@ -9,6 +9,7 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import connection
 from django.db.models import Q
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from sandboxes.base import Backend, SandboxInfo
@@ -70,7 +71,8 @@ def _reap(name: str) -> None:
     backend = backends.backend(name)
     here = {"host": settings.HOST_NAME} if name == "local" else {}
     # Only what was known before the list was made can be missing in it.
-    known = dict(Sandbox.objects.filter(backend=name, status__in=_KEPT, **here).exclude(ref="").values_list("ref", "pk"))
+    rows = Sandbox.objects.filter(backend=name, status__in=_KEPT, **here).exclude(ref="")
+    known = {ref: (pk, account) for ref, pk, account in rows.values_list("ref", "pk", "record__account")}
     try:
         found = async_to_sync(backend.list)()
     except SandboxError as error:
@@ -81,8 +83,15 @@ def _reap(name: str) -> None:
         run_id, _, generation = rest.partition(":")
         if installation == backends.installation() and run_id.isdecimal() and generation.isdecimal():
             _destroy_stray(backend, info, run_id=int(run_id), generation=int(generation))
-    for ref in known.keys() - {info.ref for info in found}:
-        _close_missing(backend, ref, known[ref])
+    present, account = {info.ref for info in found}, backends.account(name)
+    for ref, (sandbox_id, made_by) in known.items():
+        if ref in present:
+            if made_by != account:  # the same team's, with a new key
+                Sandbox.objects.filter(pk=sandbox_id).update(record=RawSQL("record || jsonb_build_object('account', %s::text)", [account]))
+        elif made_by in (None, account):
+            _close_missing(backend, ref, sandbox_id)
+        else:  # it may well be there, but our key is another team's
+            logger.warning("%s was made with another key of %s, so whether it is there cannot be told.", ref, name)
 
 
 def _destroy_stray(backend: Backend, info: SandboxInfo, *, run_id: int, generation: int) -> None:

@@ -194,7 +194,8 @@ class Quota:
 
 
 def quota(user: User) -> Quota:
-    """What both caps leave to a user. Runs of others that wait do not count: while a place is free, all who wait are at their own cap."""
+    """What both caps leave to a user, and E2B's where runs go there by themselves. Runs of others that wait do not count: while a
+    place is free, all who wait are at their own cap."""
     counts = Run.objects.filter(status__in=[*ACTIVE, RunStatus.QUEUED]).aggregate(
         all=Count("pk", filter=Q(status__in=ACTIVE)),
         own=Count("pk", filter=Q(status__in=ACTIVE, task__owner=user)),
@@ -202,4 +203,6 @@ def quota(user: User) -> Quota:
     )
     most = min(settings.MAX_ACTIVE_RUNS, settings.MAX_ACTIVE_RUNS_PER_USER)
     free = min(settings.MAX_ACTIVE_RUNS - counts["all"], most - counts["own"] - counts["queued"])
+    if settings.SANDBOX_BACKEND == capacity.E2B:
+        free = min(free, settings.E2B_MAX_SANDBOXES - capacity.awake())
     return Quota(most, counts["own"], max(0, free))

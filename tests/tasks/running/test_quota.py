@@ -35,6 +35,13 @@ def test_both_caps_and_what_waits_are_taken_off(
     assert quota(alice) == expected
 
 
+def test_what_e2b_has_no_room_for_is_not_free(alice: User, make_run: MakeRun, settings: Settings) -> None:
+    settings.MAX_ACTIVE_RUNS = settings.MAX_ACTIVE_RUNS_PER_USER = 10
+    settings.SANDBOX_BACKEND, settings.E2B_MAX_SANDBOXES = "e2b", 3
+    make_run(status="starting", backend="e2b")
+    assert quota(alice).free == 2
+
+
 def test_it_is_one_query(alice: User, django_assert_num_queries: Callable[[int], object]) -> None:
     with django_assert_num_queries(1):  # type: ignore[attr-defined]
         quota(alice)

@@ -106,6 +106,24 @@ def test_the_row_of_a_sleeping_sandbox_that_is_gone_is_closed(in_cloud: InCloud,
     assert row.destroyed_at is not None
 
 
+def test_what_was_made_with_another_teams_key_is_not_taken_for_gone(in_cloud: InCloud, cloud: FakeBackend, settings: Settings) -> None:
+    _, row, box = in_cloud(status=RunStatus.SUCCEEDED, row={"status": SandboxStatus.PAUSED, "record": {"account": backends.account("e2b")}})
+    del cloud.boxes[box.ref]
+    settings.E2B_API_KEY = "e2b_of_another_team"
+    jobs.reap()
+    assert status(row) == SandboxStatus.PAUSED
+
+
+def test_with_a_new_key_of_the_same_team_its_sandboxes_are_known_by_that(in_cloud: InCloud, cloud: FakeBackend, settings: Settings) -> None:
+    _, row, box = in_cloud(status=RunStatus.SUCCEEDED, row={"status": SandboxStatus.PAUSED, "record": {"account": "old", "isolation": "x"}})
+    jobs.reap()
+    row.refresh_from_db()
+    assert row.record == {"account": backends.account("e2b"), "isolation": "x"}
+    del cloud.boxes[box.ref]
+    jobs.reap()
+    assert status(row) == SandboxStatus.DESTROYED
+
+
 def test_one_that_was_made_after_the_list_is_not_missing_in_it(
     make_run: MakeRun, cloud: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
