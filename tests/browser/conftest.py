@@ -21,6 +21,8 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from tests.e2bcloud.process import Cloud
+
 ROOT = Path(__file__).resolve().parents[2]
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 _numbers = itertools.count(2)
@@ -65,7 +67,7 @@ User.objects.update(theme="system", notify="never")
 
 @dataclass(frozen=True)
 class Product:
-    """A running `manage.py up`. Repositories within `repos` may be worked on."""
+    """A running `manage.py up`. Repositories within `repos` may be worked on. Sandboxes are local ones unless E2B is asked for."""
 
     url: str
     repos: Path
@@ -117,7 +119,13 @@ class Product:
 
 
 @pytest.fixture(scope="session")
-def live_product() -> Iterator[Product]:
+def cloud() -> Iterator[Cloud]:
+    with Cloud.start() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def live_product(cloud: Cloud) -> Iterator[Product]:
     folder = Path(tempfile.mkdtemp(prefix="asynccode-browser-", dir="/tmp"))  # short: the paths of sockets must be
     folder.chmod(0o711)
     (folder / "data").mkdir(mode=0o711)
@@ -128,6 +136,8 @@ def live_product() -> Iterator[Product]:
         "LOCAL_REPO_ROOTS": str(folder / "repos"),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PASSWORD_LOGIN": "1",
+        "SANDBOX_BACKEND": "local",
+        **cloud.env,
     }
     log = folder / "up.log"
     with log.open("w") as stderr:

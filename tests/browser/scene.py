@@ -8,7 +8,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from tasks import accounts
-from tasks.models import ApiToken, Operation, Patch, PreparedEnvironment, PromptTemplate, Repo, Run, Task, Turn, User
+from tasks.models import ApiToken, Operation, Patch, PreparedEnvironment, PromptTemplate, Repo, Run, Sandbox, Task, Turn, User
 from tasks.running import events
 
 owner = User.objects.filter(is_staff=True).order_by("pk").first()
@@ -117,6 +117,7 @@ EVENTS = [
     ("usage", {"input_tokens": 4000, "output_tokens": 900, "cost_usd": 0.12}),
     ("error", {"text": "The model is overloaded.", "class": "overloaded", "advice": "Try again in a minute."}),
     ("status", {"step": "agent", "ended": {"reason": "exit", "code": 1, "seconds": 71.5}}),
+    ("status", {"notice": "This sandbox ends at 16:02 UTC, as the plan of E2B has it."}),
     ("status", {"patch": "final", "files": 4, "additions": 16, "deletions": 3}),
 ]
 ids = {}
@@ -160,6 +161,21 @@ for number, (status, error) in enumerate(ENDS.items(), 1):
         events.append(run.pk, kind, data, turn_id=turn.pk)
     events.append(run.pk, "status", {"status": status, "error": error} if error else {"status": status}, turn_id=turn.pk)
     ids[status] = run.pk
+fallen_back = "E2B refused the account (401: the key is revoked), so this run is on this machine."
+microvm = {"isolation": "E2B microVM", "template": "asynccode-1f2e3d4c5b", "cpus": 2, "memory_mb": 2048, "keys": "headers"}
+for status, generation, backend, notice in (
+    ("failed", 1, "e2b", "E2B does not record what a sandbox tries to reach."),
+    ("failed", 2, "local", fallen_back),
+):
+    Sandbox.objects.create(
+        run_id=ids[status],
+        generation=generation,
+        backend=backend,
+        status="destroyed",
+        destroyed_at=now,
+        record=microvm if backend == "e2b" else {},
+        notice=notice,
+    )
 prompt = PromptTemplate.objects.create(owner=owner, name="Upgrade a dependency", prompt="Upgrade {name}.")
 token = ApiToken.objects.create(user=owner, name="laptop", digest="0" * 64, hint="ac_12345")
 bare = {"500": render_to_string("500.html"), "503": render_to_string("503.html", {"is_read": True, "seconds": 5})}
