@@ -53,7 +53,7 @@ def finish_turn(run_id: int, generation: int) -> None:
     said = turn.outcome
     kind = PatchKind.CHECKPOINT if said["reason"] == "shutdown" else PatchKind.FINAL
     try:
-        fetched = _fetch(turn, kind) if said.get("has_patch") else None
+        fetched = (_fetch(turn, kind) or patches.known(turn, said.get("sha256"))) if said.get("has_patch") else None
     except AccountRefused as error:
         give_up(run_id, generation, refusals.said_of(error, has_sandbox=True))
         return

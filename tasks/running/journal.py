@@ -21,8 +21,8 @@ class Reader:
     """Reads the journal of one generation of a run, from `offset` on.
 
     `state` is JSON, kept with the offset: {"n": last record number, "turn": number that has begun, "is_set_up": bool,
-    "adapter": the adapter's own ParseState, "held": [turn, kind, id, text] of a streamed text whose last characters may be the
-    beginning of a secret}.
+    "patch": the SHA-256 of the turn's newest patch, "adapter": the adapter's own ParseState, "held": [turn, kind, id, text]
+    of a streamed text whose last characters may be the beginning of a secret}.
     """
 
     run_id: int
@@ -65,7 +65,7 @@ class Reader:
         turn, kind, step = record.get("turn"), record.get("kind"), record.get("step", "")
         if kind == "turn":
             carried = self.state.get("adapter", {}).get("carried")
-            self.state |= {"turn": turn, "adapter": {"carried": carried} if carried else {}, "conversation": None}
+            self.state |= {"turn": turn, "patch": None, "adapter": {"carried": carried} if carried else {}, "conversation": None}
         elif kind == "step":
             self._step(batch, record, at)
         elif kind in ("out", "err"):
@@ -75,12 +75,14 @@ class Reader:
                 self.state |= {"conversation": conversation}
                 self._tell(batch, turn, conversation=str(conversation or ""))
         elif kind == "patch":
+            self.state |= {"patch": str(record.get("sha256"))[:64]}
             announced.append(str(record.get("patch")))
         elif kind == "end":
             self._release(batch, at)
             self._tell(batch, turn, answer=str(self.state.get("adapter", {}).get("answer") or ""))
             self.ended = turn
             said = {key: record.get(key) for key in ("step", "reason", "code", "signal", "seconds", "has_patch", "error")}
+            said |= {"sha256": self.state.get("patch")} if said["has_patch"] else {}
             if turn in self.turn_ids:
                 batch.stage, batch.outcome = Stage.COLLECT, (self.turn_ids[turn], self.redactor.data(said))
 

@@ -26,6 +26,7 @@ class ChangedFile:
     is_binary: bool = False
 
 
+_EMPTY = hashlib.sha256(b"").hexdigest()
 _ESCAPE = re.compile(rb'\\([abfnrtv"\\]|[0-7]{3})')
 _NAMED = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v", b'"': b'"', b"\\": b"\\"}
 
@@ -144,6 +145,15 @@ def after(run: Run, number: int) -> Patch | None:
     if patch is None and run.parent and run.parent_turn is not None:
         return after(run.parent, run.parent_turn)
     return patch
+
+
+def known(turn: Turn, sha256: str | None) -> FetchedPatch | None:
+    """A turn's last patch, of which only the hash is left, if it is here all the same: it is the checkpoint, or what the turn
+    before had changed already, or empty."""
+    before = after(turn.run, turn.number)
+    if before is not None and before.sha256 == sha256:
+        return FetchedPatch(bytes(before.content), before.sha256, before.left_out)
+    return FetchedPatch(b"", _EMPTY, []) if sha256 == _EMPTY else None
 
 
 def newest(run: Run) -> Patch | None:

@@ -19,6 +19,7 @@ from tasks.running import patches, templates
 
 MOST_RETRIES = 2
 NOT_FOUND = 127  # a shell's exit code for a program that is not there
+_PATCH_LOST = "The sandbox stopped before the turn's patch was fetched. The last checkpoint is kept; retry starts a new attempt."
 TRIED_AGAIN = (ErrorClass.RATE_LIMIT, ErrorClass.OVERLOADED)  # what goes away by waiting
 
 
@@ -50,7 +51,7 @@ def judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunStat
         return RunStatus.ERRORED, Stage.AGENT, Outcome(False, "", no_program)
     outcome = ADAPTERS[turn.run.agent].outcome(ending, parse_state)
     if outcome.is_ok and not has_patch:
-        return RunStatus.ERRORED, Stage.COLLECT, Outcome(False, "", "The sandbox was gone before its patch was fetched.")
+        return RunStatus.INTERRUPTED, Stage.COLLECT, Outcome(False, "", _PATCH_LOST)
     if not outcome.is_ok:  # an agent that was refused for its budget may leave before it is stopped
         return RunStatus.FAILED, Stage.AGENT, used_up if turn.end_reason == EndReason.BUDGET else outcome
     return (RunStatus.WAITING if turn.mode == Mode.PLAN else RunStatus.SUCCEEDED), "", outcome

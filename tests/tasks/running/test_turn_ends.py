@@ -16,8 +16,9 @@ from agents.adapters.base import Adapter, AgentEvent, Ending, ErrorClass, Launch
 from agents.registry import ADAPTERS
 from sandboxes.base import FetchedPatch
 from tasks import services, turns
-from tasks.models import EndReason, Mode, ModelCall, Patch, Run, RunStatus, Turn, TurnKind, User
-from tasks.running import jobs, scheduler, usage, verdicts
+from tasks.models import EndReason, Mode, ModelCall, Patch, PatchKind, Run, RunStatus, Turn, TurnKind, User
+from tasks.running import jobs, patches, scheduler, usage, verdicts
+from tasks.running.redact import Redactor
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
@@ -199,6 +200,42 @@ def test_the_cost_that_an_agent_says_stays(make_run: MakeRun) -> None:
         usage.settle(turn)
     turn.refresh_from_db()
     assert str(turn.cost_usd) == "0.100000"
+
+
+@pytest.fixture
+def end_without_sandbox(make_run: MakeRun) -> Callable[..., Run]:
+    """A run whose sandbox has made the patch `made` and was gone before it was fetched, finished; `checkpoint` had been."""
+
+    def make(made: bytes, *, checkpoint: bytes | None = None) -> Run:
+        run = make_run(status=RunStatus.RUNNING, sandbox=True, agent="oracle", stage="collect")
+        if checkpoint is not None:
+            patches.store(run.turns.get(), PatchKind.CHECKPOINT, fetched(checkpoint), Redactor({}))
+        outcome = {"step": "agent", "reason": "exit", "code": 0, "has_patch": True, "error": None, "sha256": fetched(made).sha256}
+        run.turns.update(status=RunStatus.RUNNING, outcome=outcome, generation=1, started_at=timezone.now())
+        jobs.finish_turn(run.pk, run.generation)
+        run.refresh_from_db()
+        return run
+
+    return make
+
+
+def test_a_turn_whose_work_was_lost_with_its_sandbox_is_interrupted_with_its_checkpoint(end_without_sandbox: End) -> None:
+    run = end_without_sandbox(PATCH + PATCH.replace(b"x\n", b"y\n"), checkpoint=PATCH)
+    assert (run.status, run.stage) == (RunStatus.INTERRUPTED, "collect")
+    assert "The last checkpoint is kept" in run.error
+    assert [(patch.kind, bytes(patch.content)) for patch in run.patches.all()] == [(PatchKind.CHECKPOINT, PATCH)]
+
+
+def test_a_turn_that_changed_nothing_has_nothing_to_lose(end_without_sandbox: End) -> None:
+    run = end_without_sandbox(b"")
+    assert run.status == RunStatus.SUCCEEDED
+    assert [(patch.kind, bytes(patch.content)) for patch in run.patches.all()] == [(PatchKind.FINAL, b"")]
+
+
+def test_a_turn_that_changed_nothing_after_its_checkpoint_has_nothing_to_lose(end_without_sandbox: End) -> None:
+    run = end_without_sandbox(PATCH, checkpoint=PATCH)
+    assert run.status == RunStatus.SUCCEEDED
+    assert bytes(run.patches.get(kind=PatchKind.FINAL).content) == PATCH
 
 
 @pytest.mark.django_db(transaction=True)
