@@ -47,11 +47,14 @@ class Witness:
 
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
+        self._held: dict[str, threading.Event] = {}
         witness = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 witness.seen[self.path] += 1
+                if (held := witness._held.get(self.path)) is not None:
+                    held.wait()
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -70,6 +73,15 @@ class Witness:
 
     def count(self, name: str) -> int:
         return self.seen[f"/{name}"]
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Scripts that tell `name` get no answer before the block's end."""
+        over = self._held[f"/{name}"] = threading.Event()
+        try:
+            yield
+        finally:
+            over.set()
 
     def close(self) -> None:
         self._server.shutdown()
@@ -154,12 +166,13 @@ class Product:
             shutil.rmtree(self.folder)
 
     def kill_everything(self) -> None:
-        """kill -9 of every process, as a power cut does."""
+        """kill -9 of every process, as a power cut does: none of them has time to see that another is gone."""
 
         def are_gone() -> bool:
             if self.process is not None:
                 self.process.poll()
             pids = self.pids()
+            send(pids, signal.SIGSTOP)
             send(pids, signal.SIGKILL)
             return not pids
 
@@ -430,8 +443,9 @@ def wake(pid: int) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
-def chatty(rounds: int, lines: int, pause: float = 0.05) -> str:
-    """A script that says `rounds` × `lines` lines and keeps its own log of them in the workspace."""
+def chatty(rounds: int, lines: int, pause: float = 0.05, *, until: str = "false") -> str:
+    """A script that says `rounds` × `lines` lines, or as many as there are `until` a command succeeds, and keeps its own log of
+    them in the workspace."""
     return f"""
 for ((i = 0; i < {rounds}; i++)); do
   for ((j = 0; j < {lines}; j++)); do
@@ -439,6 +453,7 @@ for ((i = 0; i < {rounds}; i++)); do
     echo "$line" >> own.log
     echo "$line"
   done
+  {until} && break
   sleep {pause}
 done
 """
