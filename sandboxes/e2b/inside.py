@@ -31,6 +31,7 @@ def furnish(*, is_prepared: bool) -> str:
     return _script(
         'command -v python3 >/dev/null || { echo "The template has no python3." >&2; exit 3; }',
         'command -v git >/dev/null || { echo "The template has no git." >&2; exit 3; }',
+        f'id {USER} >/dev/null 2>&1 || {{ echo "The template has no account named {USER}." >&2; exit 3; }}',
         f"rm -rf {STATE} {_SCRATCH} {RUN} {_MIRROR} {_PREPARED}",
         f"mkdir -p {folders} {_MIRROR}",
         f"chmod 700 {STATE} {_SCRATCH} {RUN}",
