@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
 from tasks.models import Mode, PatchKind, RunStatus, Sandbox, SandboxStatus, Turn
-from tasks.running import backends, patches, scheduler
+from tasks.running import backends, lifecycle, patches, scheduler, sleeping
 from tasks.running.redact import redactor
 
 logger = logging.getLogger(__name__)
@@ -23,9 +23,9 @@ POLL_S = 0.1
 def interrupt_host(*, within_s: float = 60.0) -> int:
     """Checkpoint and stop the local sandboxes of this host whose turns are at work; their turns end `interrupted`.
 
-    Starts that have not begun go back into the queue. Gives how many turns were interrupted; returns when all have
-    ended (workers and follower must be running), or when the time is up. Nothing starts on this host while this
-    process lives.
+    Starts that have not begun go back into the queue, and the sandboxes of runs that are over sleep, should their jobs not have come
+    to that. Gives how many turns were interrupted; returns when all have ended (workers and follower must be running), or when
+    the time is up. Nothing starts on this host while this process lives.
     """
     scheduler.hold(settings.HOST_NAME)
     deadline = time.monotonic() + within_s
@@ -33,12 +33,17 @@ def interrupt_host(*, within_s: float = 60.0) -> int:
     asyncio.run(_shut_down(rows))
     while time.monotonic() < deadline and _at_work().exists():
         time.sleep(POLL_S)
+    for run_id, generation in _here().filter(run__status__in=lifecycle.OVER).values_list("run", "generation"):
+        sleeping.put_to_sleep(run_id, generation)
     return len(rows)
 
 
+def _here() -> QuerySet[Sandbox]:
+    return Sandbox.objects.filter(host=settings.HOST_NAME, status=SandboxStatus.LIVE)
+
+
 def _at_work() -> QuerySet[Sandbox]:
-    here = Sandbox.objects.filter(host=settings.HOST_NAME, status=SandboxStatus.LIVE)
-    return here.filter(run__status=RunStatus.RUNNING).select_related("run__task__repo")
+    return _here().filter(run__status=RunStatus.RUNNING).select_related("run__task__repo")
 
 
 async def _shut_down(rows: list[Sandbox]) -> None:

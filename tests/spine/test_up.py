@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.spine.points import before_hand_over, held
-from tests.spine.product import BRISK, Product, chatty, wait_for
+from tests.spine.product import BRISK, Product, chatty, send, wait_for
 
 ENVIRONMENT = BRISK
 
@@ -70,6 +70,18 @@ def test_sigterm_leaves_sandboxes_at_work_and_the_next_start_picks_them_up(produ
     assert product.text(run).count("\n") == 500
     assert product.witness.count("sigterm") == 1
     product.is_clean()
+
+
+def test_ctrl_c_leaves_no_sandbox_awake_whose_run_is_over(product: Product) -> None:
+    with product.connect() as connection:
+        with product.witness.held("over"):
+            (run,) = product.submit(product.witness.call("over"))
+            connection.execute("SELECT pg_advisory_lock(%s)", [(0x61636F73 << 32) + run])
+        assert product.ended(run)["status"] == "succeeded"
+        send([wait_for(lambda: product.worker_at(f"finish_turn({run}, 1)") or 0, "who would put it to sleep")], signal.SIGKILL)
+    product.signal(signal.SIGINT)
+    assert product.wait(60) == 0
+    assert product.inhabitants() == []
 
 
 @pytest.mark.long
