@@ -30,7 +30,7 @@ from tasks.models import (
     User,
     Variable,
 )
-from tasks.running import prepared
+from tasks.running import nudge, prepared
 from tasks.running.templates import is_folder
 
 logger = logging.getLogger(__name__)
@@ -235,7 +235,7 @@ def remove_repo(*, repo: Repo, by: User) -> None:
         Operation.objects.filter(subject=f"repo:{repo.pk}").delete()
         Variable.objects.filter(repo=repo).delete()
         RepoMcpServer.objects.filter(repo=repo).delete()
-        Task.objects.filter(repo=repo, is_trial=True).delete()  # sandboxes that no row wants are reaped
+        _forget_trials(repo)
         if Task.objects.filter(repo=repo).exists() or PreparedEnvironment.objects.filter(repo=repo).exclude(ref="").exists():
             Repo.objects.filter(pk=repo.pk).update(removed_at=Now(), mirrored_at=None)
             # They borrow their objects from the mirror. A follow-up after the repository is back starts in a new one.
@@ -246,6 +246,16 @@ def remove_repo(*, repo: Repo, by: User) -> None:
         mirrors.remove(repo.mirror_path, timeout=5)
     except RepoUnavailable:
         logger.info("The mirror of %s is being fetched; who does that removes it.", repo)
+
+
+def _forget_trials(repo: Repo) -> None:
+    """Delete trials and builds, whatever they are at. The sandboxes that no row wants then are destroyed at once, not at the
+    reaper's next round."""
+    kept = Sandbox.objects.filter(run__task__repo=repo, run__task__is_trial=True).exclude(status=SandboxStatus.DESTROYED)
+    hosts = set(kept.values_list("host", flat=True))
+    Task.objects.filter(repo=repo, is_trial=True).delete()
+    for host in hosts:
+        nudge.enqueue(f"host-{host}" if host else settings.QUEUE_RUNS, "reap")
 
 
 def _check_owner(repo: Repo, by: User) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tasks import environment, services
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.models import Operation, OperationStatus, Phase, Repo, Run, RunStatus, SandboxStatus, Task, User
+from tasks.running import nudge
 
 pytestmark = pytest.mark.django_db
 
@@ -124,11 +126,20 @@ def make_task_of(owner: User) -> Task:
     return Task.objects.create(owner=owner, repo=repo, title="Setup of tried", prompt="true", is_trial=True)
 
 
-def test_trials_go_with_it(alice: User, make_run: Callable[..., Run]) -> None:
+def test_trials_go_with_it_and_their_sandboxes_at_once(
+    alice: User,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Callable[..., AbstractContextManager[object]],
+) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(nudge, "enqueue_now", lambda queue, job, *_args: asked.append((queue, job)))
     run = make_run(make_task_of(alice), status=RunStatus.SUCCEEDED, sandbox=True)
-    environment.remove_repo(repo=run.task.repo, by=alice)
+    with django_capture_on_commit_callbacks(execute=True):
+        environment.remove_repo(repo=run.task.repo, by=alice)
     assert not Repo.objects.exists()
     assert not Run.objects.exists()
+    assert asked == [("host-here", "reap")]
 
 
 def test_one_with_tasks_is_kept_for_their_history(alice: User, make_run: Callable[..., Run]) -> None:
