@@ -51,6 +51,7 @@ _NOTHING = """
 import time
 from tasks import services
 from tasks.models import FINAL, Attachment, PromptTemplate, Repo, Run, Task, User
+from tasks.running import jobs
 for run in Run.objects.exclude(status__in=FINAL).select_related("task"):
     services.cancel_run(run=run, by=run.task.owner)
 until = time.monotonic() + 20
@@ -60,6 +61,7 @@ while Run.objects.exclude(status__in=FINAL).exclude(sandboxes__ref="").filter(sa
     time.sleep(0.1)
 for model in (Task, Repo, PromptTemplate, Attachment):
     model.objects.all().delete()
+jobs.reap()  # a sandbox whose run is over may not have been put to sleep yet
 User.objects.filter(is_staff=False).delete()
 User.objects.update(theme="system", notify="never")
 """
