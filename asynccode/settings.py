@@ -207,6 +207,16 @@ OPENAI_BASE_URL = env.text("OPENAI_BASE_URL")
 GEMINI_API_KEY = env.text("GEMINI_API_KEY")
 GOOGLE_GEMINI_BASE_URL = env.text("GOOGLE_GEMINI_BASE_URL")
 
+# --- GitHub -----------------------------------------------------------------------------------------------------
+GITHUB_URL = env.text("GITHUB_URL", "https://github.com").rstrip("/")
+GITHUB_API_URL = "https://api.github.com" if GITHUB_URL == "https://github.com" else f"{GITHUB_URL}/api/v3"
+GITHUB_CLIENT_ID = env.text("GITHUB_CLIENT_ID")  # of an OAuth app or a GitHub App: sign-in with GitHub
+GITHUB_CLIENT_SECRET = env.text("GITHUB_CLIENT_SECRET")
+GITHUB_TOKEN = env.text("GITHUB_TOKEN")  # for those who have connected no account of their own
+GITHUB_WEBHOOK_SECRET = env.text("GITHUB_WEBHOOK_SECRET")
+GITHUB_ALLOWED_ORGS = frozenset(name.lower() for name in env.names("GITHUB_ALLOWED_ORGS"))
+GITHUB_ALLOWED_USERS = frozenset(name.lower() for name in env.names("GITHUB_ALLOWED_USERS"))
+
 # --- repositories -----------------------------------------------------------------------------------------------
 LOCAL_REPO_ROOTS = [Path(p).expanduser() for p in env.names("LOCAL_REPO_ROOTS", ":")] or ([Path.home()] if IS_DATABASE_EMBEDDED else [])
 ALLOW_PRIVATE_HOSTS = frozenset(env.names("ALLOW_PRIVATE_HOSTS"))

@@ -7,6 +7,7 @@ from tasks.models.capacity import CreationBucket
 from tasks.models.credential import Credential, CredentialKind
 from tasks.models.environment import PreparedEnvironment, PreparedStatus
 from tasks.models.event import Event, EventKind
+from tasks.models.github import Delivery, DeliveryStatus, GitHubAccount, GitHubCredentialKind
 from tasks.models.operation import Operation, OperationStatus
 from tasks.models.patch import Patch, PatchKind
 from tasks.models.prompt_template import PromptTemplate
@@ -30,9 +31,13 @@ __all__ = [
     "CreationBucket",
     "Credential",
     "CredentialKind",
+    "Delivery",
+    "DeliveryStatus",
     "EndReason",
     "Event",
     "EventKind",
+    "GitHubAccount",
+    "GitHubCredentialKind",
     "LoginLink",
     "Mode",
     "ModelCall",

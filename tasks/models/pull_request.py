@@ -14,13 +14,27 @@ class PullRequestState(models.TextChoices):
 
 
 class PullRequest(models.Model):
-    """The pull request a run's patch has become; follow-ups of the run go to the same one."""
+    """The pull request a run's patch has become; follow-ups of the run go to the same one.
+
+    `head_sha` is the commit that was pushed last, `turn` the turn whose patch it holds. What GitHub says of it is as of `seen_at`:
+    `checks` (pending, success, failure or ""), `review` (approved, changes_requested or ""), `mergeable` (clean, conflicts, blocked,
+    behind or ""); `etag` makes the next look cheap.
+    """
 
     run = models.OneToOneField(Run, models.CASCADE, related_name="pull_request")
+    repository = models.CharField(max_length=250, blank=True)  # owner/name
     number = models.PositiveIntegerField()
     url = models.URLField(max_length=500)
     branch = models.CharField(max_length=250)
+    base = models.CharField(max_length=250, blank=True)
     state = models.CharField(max_length=10, choices=PullRequestState, default=PullRequestState.OPEN)
+    head_sha = models.CharField(max_length=64, blank=True)
+    turn = models.PositiveIntegerField(null=True, blank=True)
+    checks = models.CharField(max_length=20, blank=True)
+    review = models.CharField(max_length=20, blank=True)
+    mergeable = models.CharField(max_length=20, blank=True)
+    etag = models.CharField(max_length=200, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
