@@ -11,7 +11,7 @@ from tasks.models.github import Delivery, DeliveryStatus, GitHubAccount, GitHubC
 from tasks.models.operation import Operation, OperationStatus
 from tasks.models.patch import Patch, PatchKind
 from tasks.models.prompt_template import PromptTemplate
-from tasks.models.pull_request import PullRequest, PullRequestState
+from tasks.models.pull_request import Publication, PullRequest, PullRequestState
 from tasks.models.repo import NetworkPreset, Phase, Repo, Variable
 from tasks.models.run import ACTIVE, FINAL, EndReason, Run, RunStatus, Stage, Turn, TurnKind
 from tasks.models.sandbox import Sandbox, SandboxStatus
@@ -53,6 +53,7 @@ __all__ = [
     "Preset",
     "Price",
     "PromptTemplate",
+    "Publication",
     "PullRequest",
     "PullRequestState",
     "Repo",

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from tasks.models.patch import Patch
 from tasks.models.run import Run
 
 
@@ -42,3 +44,32 @@ class PullRequest(models.Model):
 
     def __str__(self) -> str:
         return f"pull request {self.number} of run {self.run_id}"
+
+
+class Publication(models.Model):
+    """What of a run is to be on GitHub, as it was asked for last, and how far that has come.
+
+    The operation "pull_request" of "run:N" pushes `patch` to the run's branch and, when `wants_pull_request`, sees to a pull
+    request. `head_sha` is the commit that was pushed last and `pushed` the SHA-256 of the patch in it. `error` says why the last
+    attempt ended without success, `error_code` what kind of error that was, and `conflicts` the paths that two sides changed.
+    """
+
+    run = models.OneToOneField(Run, models.CASCADE, related_name="publication")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    patch = models.ForeignKey(Patch, models.CASCADE, related_name="+")
+    wants_pull_request = models.BooleanField(default=True)
+    title = models.CharField(max_length=250)
+    body = models.TextField(blank=True)
+    base = models.CharField(max_length=250)
+    is_draft = models.BooleanField(default=False)
+    labels = models.JSONField(default=list, blank=True)
+    reviewers = models.JSONField(default=list, blank=True)
+    head_sha = models.CharField(max_length=64, blank=True)
+    pushed = models.CharField(max_length=64, blank=True)
+    error = models.TextField(blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    conflicts = models.JSONField(default=list, blank=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"publication of run {self.run_id}"
