@@ -48,7 +48,7 @@ def services(listener: socket.socket) -> list[Service]:
         "worker": [MANAGE, "work", settings.QUEUE_HOST, settings.QUEUE_RUNS, "--workers", str(settings.WORKERS)],
         # Hours long: runs must not wait for them.
         "operations": [MANAGE, "work", settings.QUEUE_HOST_OPERATIONS, settings.QUEUE_OPERATIONS, "--workers", "2"],
-        "cron": [MANAGE, "rqcron", "tasks.running.cron", "--logging-level", "WARNING", "--skip-checks"],
+        "cron": [MANAGE, "rqcron", "asynccode.cron", "--logging-level", "WARNING", "--skip-checks"],
         "follow": [MANAGE, "follow"],
         "gateway": [MANAGE, "gateway"],
     }

@@ -25,7 +25,8 @@ def user_group(user_id: int) -> str:
 
 
 def enqueue(queue: str, job: str, *args: Any) -> None:
-    """Ask a worker to do a job of tasks/running/jobs.py once the present transaction is committed.
+    """Ask a worker to do a job of tasks/running/jobs.py once the present transaction is committed; "github.NAME" is one of
+    tasks/github/jobs.py.
 
     The job is named, not imported: whoever nudges stands below the jobs.
     """
@@ -33,8 +34,9 @@ def enqueue(queue: str, job: str, *args: Any) -> None:
 
 
 def enqueue_now(queue: str, job: str, *args: Any) -> None:
+    room, _, name = job.rpartition(".")
     try:
-        django_rq.get_queue(queue).enqueue(f"tasks.running.jobs.{job}", *args)
+        django_rq.get_queue(queue).enqueue(f"tasks.{room or 'running'}.jobs.{name}", *args)
     except (RedisError, OSError) as error:
         logger.warning("%s%r was not enqueued (%s); reconcile will.", job, args, error)
 

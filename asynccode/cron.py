@@ -1,4 +1,4 @@
-"""What rqcron does by the clock (`manage.py rqcron tasks.running.cron`)."""
+"""What rqcron does by the clock (`manage.py rqcron asynccode.cron`)."""
 
 from django.conf import settings
 from rq import cron
