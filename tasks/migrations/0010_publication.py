@@ -16,6 +16,7 @@ class Migration(migrations.Migration):
             name='Publication',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('message', models.TextField()),
                 ('wants_pull_request', models.BooleanField(default=True)),
                 ('title', models.CharField(max_length=250)),
                 ('body', models.TextField(blank=True)),

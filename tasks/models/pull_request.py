@@ -57,6 +57,7 @@ class Publication(models.Model):
     run = models.OneToOneField(Run, models.CASCADE, related_name="publication")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
     patch = models.ForeignKey(Patch, models.CASCADE, related_name="+")
+    message = models.TextField()  # of the commit: doing it again must make the same one
     wants_pull_request = models.BooleanField(default=True)
     title = models.CharField(max_length=250)
     body = models.TextField(blank=True)
