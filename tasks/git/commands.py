@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,9 +113,11 @@ def explain(stderr: str, where: str) -> str:
     return f"git could not read {where}: {last.removeprefix('fatal: ')[:300]}"
 
 
-def clean(raw: bytes) -> str:
-    """git's standard error as text that is fit to show and keep."""
+def clean(raw: bytes, secrets: Sequence[str] = ()) -> str:
+    """git's standard error as text that is fit to show and keep, without `secrets`."""
     text = raw.decode(errors="replace").replace("\r", "\n")
+    for secret in secrets:
+        text = text.replace(secret, "***")
     text = re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]+@", r"\1***@", text)
     return "".join(c for c in text if c == "\n" or c.isprintable())
 
@@ -163,12 +165,15 @@ def git(
     input: bytes = b"",
     on_stderr: Callable[[bytes], None] | None = None,
     held: Sequence[int] = (),
+    secrets: Sequence[str] = (),
+    good: Collection[int] = (0,),
 ) -> bytes:
     """Run git; its standard output. GitFailed when it ends badly, GitTimedOut after `timeout` seconds.
 
     The whole process group is killed on a timeout and on any exception, `on_stderr`'s own too. `git_dir` names a
     repository of ours, so that none is searched for. `held` are descriptors that git and its children keep open (a
-    lock stays taken until the last of them is gone, should we be killed).
+    lock stays taken until the last of them is gone, should we be killed). `secrets` are in `env` and must not be in errors;
+    `good` are the exit codes that are no failure.
     """
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ENVIRONMENT
     if git_dir is not None:
@@ -195,7 +200,7 @@ def git(
     try:
         stdout, stderr, in_time = _read(process, timeout, on_stderr)
         if not in_time:
-            raise GitTimedOut(clean(stderr), where)
+            raise GitTimedOut(clean(stderr, secrets), where)
         finished = True
     finally:
         if not finished:
@@ -204,8 +209,8 @@ def git(
         for pipe in (process.stdout, process.stderr):
             assert pipe is not None
             pipe.close()
-    if process.returncode != 0:
-        raise GitFailed(clean(stderr), where)
+    if process.returncode not in good:
+        raise GitFailed(clean(stderr, secrets), where)
     return stdout
 
 

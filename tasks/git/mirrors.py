@@ -5,7 +5,8 @@ after a force push. Everything here can be fetched again: a mirror that turns ou
 folder, which running sandboxes may still have mounted, is moved aside until the next time.
 
 All functions take the mirror's path (`<mirrors>/<repo id>.git`). `timeout` is in seconds and covers the wait for the
-lock too. `gid` is the group that may read the mirror (that of the sandboxes' account); without one only we can.
+lock too. `gid` is the group that may read the mirror (that of the sandboxes' account); without one only we can. `token`
+signs in at the source.
 Errors: RepoUnavailable (GitFailed and GitTimedOut among them), EmptyRepository, BranchMissing, SourceRefused.
 """
 
@@ -56,12 +57,13 @@ def ensure(
     source: Source,
     *,
     timeout: float,
+    token: str = "",
     progress: Progress | None = None,
     gid: int | None = None,
     resolver: Resolver = socket.getaddrinfo,
 ) -> None:
     """Make the mirror, or bring all its branches and tags up to date. May be repeated, after any crash."""
-    remote = Remote(source, time.monotonic() + timeout, resolver)
+    remote = Remote(source, time.monotonic() + timeout, resolver, token)
     with _lock(path, timeout) as held:
         for leftover in path.glob("objects/pack/tmp_*"):
             leftover.unlink()
@@ -76,11 +78,12 @@ def fetch(
     *,
     branch: str | None = None,
     timeout: float,
+    token: str = "",
     gid: int | None = None,
     resolver: Resolver = socket.getaddrinfo,
 ) -> None:
     """Bring one branch up to date (all, without a name), quickly. A missing or damaged mirror is made first."""
-    remote = Remote(source, time.monotonic() + timeout, resolver)
+    remote = Remote(source, time.monotonic() + timeout, resolver, token)
     with _lock(path, timeout) as held:
         _Work(path, remote, held, gid).update(branch and valid_branch(branch))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tasks.errors import EmptyRepository, RepoUnavailable
 from tasks.git.commands import GitFailed, access, git
@@ -28,11 +30,16 @@ class Heads:
 
 @dataclass(frozen=True)
 class Remote:
-    """A source, and the moment (time.monotonic) by which all that is done with it must be over."""
+    """A source, and the moment (time.monotonic) by which all that is done with it must be over.
+
+    `token` signs in at the source, and only there. It is in the environment of the git that contacts it and nowhere else:
+    not in arguments, configuration files, errors or logs.
+    """
 
     source: Source
     deadline: float
     resolver: Resolver = socket.getaddrinfo
+    token: str = field(default="", repr=False)
 
     @property
     def seconds_left(self) -> float:
@@ -57,14 +64,30 @@ class Remote:
                     git_dir=git_dir,
                     cwd=git_dir or Path("/"),
                     config=config,
-                    env=env,
+                    env={**env, **self._sign_in()},
                     on_stderr=on_stderr,
                     held=held,
+                    secrets=self._secrets,
                 )
             except GitFailed as error:
                 if not self.source.is_local and re.search(r"returned error: 30\d", error.stderr):
                     raise RepoUnavailable(self._redirection(config, env)) from error
                 raise
+
+    def _sign_in(self) -> dict[str, str]:
+        if not self.token:
+            return {}
+        parts = urlsplit(self.source.url)
+        return {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"http.{parts.scheme}://{parts.netloc}/.extraHeader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {self._secrets[1]}",
+        }
+
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        """The token, and the form in which it is sent."""
+        return (self.token, base64.b64encode(f"x-access-token:{self.token}".encode()).decode()) if self.token else ()
 
     def heads(self) -> Heads:
         """EmptyRepository when there is no branch. A HEAD that names none is answered with the likeliest branch."""
@@ -94,7 +117,8 @@ class Remote:
                 timeout=self.seconds_left,
                 where=self.source.where,
                 config=config,
-                env={**env, "GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"},
+                env={**env, **self._sign_in(), "GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"},
+                secrets=self._secrets,
             )
         except GitFailed as error:
             trace = error.stderr
@@ -103,6 +127,6 @@ class Remote:
         return f"{self.source.url} redirects to {new}. If the repository lives there now, use that address."
 
 
-def default_branch(source: Source, *, timeout: float, resolver: Resolver = socket.getaddrinfo) -> str:
+def default_branch(source: Source, *, timeout: float, token: str = "", resolver: Resolver = socket.getaddrinfo) -> str:
     """The branch that a task starts from when the user names none. EmptyRepository, RepoUnavailable, SourceRefused."""
-    return Remote(source, time.monotonic() + timeout, resolver).heads().default
+    return Remote(source, time.monotonic() + timeout, resolver, token).heads().default
