@@ -51,7 +51,11 @@ class Publication(models.Model):
 
     The operation "pull_request" of "run:N" pushes `patch` to the run's branch and, when `wants_pull_request`, sees to a pull
     request. `head_sha` is the commit that was pushed last and `pushed` the SHA-256 of the patch in it. `error` says why the last
-    attempt ended without success, `error_code` what kind of error that was, and `conflicts` the paths that two sides changed.
+    attempt ended without success, `error_code` what kind of error that was, and `conflicts` what two sides changed: {path, text},
+    where the base branch stood at `conflicts_with`.
+
+    `settled` are the paths that the agent was told to bring together with what the base branch has of them at `settled_with`:
+    there, what the patch has counts. Without `rebases` it stands on the task's base commit, whatever became of the base branch.
     """
 
     run = models.OneToOneField(Run, models.CASCADE, related_name="publication")
@@ -70,6 +74,10 @@ class Publication(models.Model):
     error = models.TextField(blank=True)
     error_code = models.CharField(max_length=40, blank=True)
     conflicts = models.JSONField(default=list, blank=True)
+    conflicts_with = models.CharField(max_length=64, blank=True)
+    settled = models.JSONField(default=list, blank=True)
+    settled_with = models.CharField(max_length=64, blank=True)
+    rebases = models.BooleanField(default=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:
