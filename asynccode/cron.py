@@ -3,6 +3,7 @@
 from django.conf import settings
 from rq import cron
 
+from tasks.github import jobs as github_jobs
 from tasks.running import jobs
 
 cron.register(jobs.reconcile_all, queue_name=settings.QUEUE_RUNS, interval=15, result_ttl=0, job_timeout=60)
@@ -10,3 +11,5 @@ cron.register(jobs.reap, queue_name=settings.QUEUE_HOST, interval=60, result_ttl
 cron.register(jobs.discard_prepared_strays, queue_name=settings.QUEUE_HOST, interval=3600, result_ttl=0, job_timeout=300)
 cron.register(jobs.forget_sessions, queue_name=settings.QUEUE_RUNS, interval=24 * 3600, result_ttl=0, job_timeout=300)
 cron.register(jobs.forget_drafts, queue_name=settings.QUEUE_RUNS, interval=3600, result_ttl=0, job_timeout=300)
+cron.register(github_jobs.enqueue_deliveries_again, queue_name=settings.QUEUE_RUNS, interval=60, result_ttl=0, job_timeout=60)
+cron.register(github_jobs.forget_deliveries, queue_name=settings.QUEUE_RUNS, interval=24 * 3600, result_ttl=0, job_timeout=300)

@@ -5,6 +5,7 @@ from django.urls import path
 from tasks.web import (
     account,
     attachments,
+    github_webhook,
     home,
     keys,
     log_views,
@@ -82,6 +83,7 @@ urlpatterns = [
     path("sign-in/link/<str:token>/", account.login_link, name="login-link"),
     path("sign-out", account.sign_out, name="sign-out"),
     path("favicon.ico", account.favicon),
+    path("github/webhook", github_webhook.webhook, name="github-webhook"),
     path("settings/", settings_page.page, name="settings"),
     path("settings/profile", settings_page.profile, name="settings-profile"),
     path("settings/theme", settings_page.theme, name="settings-theme"),

@@ -211,6 +211,7 @@ CALLS: dict[str, list[Call]] = {
     "sign-in": [Call(status=302)],
     "login-link": [show("wrong"), do("wrong", status=410)],
     "sign-out": [do()],
+    "github-webhook": [do(status=404)],
     "settings": [show()],
     "settings-profile": [do(display_name="Alice")],
     "settings-theme": [do(theme="dark")],
