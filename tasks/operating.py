@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import transaction
 
 from tasks.errors import Conflict, NotAllowed
-from tasks.models import ACTIVE, CreationBucket, Operation, OperationStatus, Sandbox, SandboxStatus, User
+from tasks.models import ACTIVE, CreationBucket, Delivery, DeliveryStatus, Operation, OperationStatus, Sandbox, SandboxStatus, User
 from tasks.running import capacity, nudge, operations, templates
 from tasks.running.templates import Wanted
 
@@ -36,6 +36,16 @@ def start_operation_again(*, operation: Operation, by: User) -> Operation:
     if operation.status != OperationStatus.FAILED:
         raise Conflict("It has not failed.")
     return operations.begin(operation.kind, operation.subject)
+
+
+def run_delivery_again(*, delivery: Delivery, by: User) -> None:
+    """Do once more what a webhook's delivery asks for, from what is kept of it. What has come since is not set back by it."""
+    _check_operator(by)
+    over = Delivery.objects.filter(pk=delivery.pk).exclude(status=DeliveryStatus.QUEUED)
+    with transaction.atomic():
+        if not over.update(status=DeliveryStatus.QUEUED, outcome="", tries=0, finished_at=None):
+            raise Conflict("It waits for a worker already.")
+        nudge.enqueue(settings.QUEUE_RUNS, "github.work_on_delivery", delivery.pk)
 
 
 def build_template(*, by: User, wanted: Wanted) -> Operation:

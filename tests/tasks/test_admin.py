@@ -27,6 +27,8 @@ from tasks.models import (
     BudgetScope,
     CreationBucket,
     Credential,
+    Delivery,
+    DeliveryStatus,
     Event,
     EventKind,
     LoginLink,
@@ -74,10 +76,21 @@ MODELS = [
         RepoMcpServer,
         CreationBucket,
         PreparedEnvironment,
+        Delivery,
     ),
 ]
 EDITED = [Price, Budget, AgentSetting, AgentModel]
-BIG = ("tasks_modelcall", "tasks_run", "tasks_event", "tasks_turn", "tasks_sandbox", "tasks_patch", "tasks_operation", "tasks_task")
+BIG = (
+    "tasks_delivery",
+    "tasks_modelcall",
+    "tasks_run",
+    "tasks_event",
+    "tasks_turn",
+    "tasks_sandbox",
+    "tasks_patch",
+    "tasks_operation",
+    "tasks_task",
+)
 HOSTILE = "<script>alert(1)</script>\u202e"
 
 
@@ -109,6 +122,15 @@ def add_one_of_each(make_run: MakeRun, number: int = 1) -> Run:
     )
     CreationBucket.objects.create(backend=f"cloud{number}", filled_at=timezone.now(), reason=HOSTILE)
     turn.attachments.set(store(by=owner, files=[SimpleUploadedFile("a.txt", b"secret content")]))
+    Delivery.objects.create(
+        delivery_id=f"d-{number}",
+        event="push",
+        action=HOSTILE,
+        repository="a/b",
+        payload={"ref": HOSTILE},
+        outcome=HOSTILE,
+        status="failed",
+    )
     Event.objects.create(run=run, seq=1, kind=EventKind.MESSAGE, data={"text": HOSTILE})
     return run
 
@@ -202,6 +224,9 @@ def test_a_count_that_was_cut_says_so(operator: Client, make_run: MakeRun, monke
         (Repo, "example", True),
         (ApiToken, "ci", True),
         (Operation, "repo:1", True),
+        (Delivery, "d-1", True),
+        (Delivery, "a/b", True),
+        (Delivery, "d", False),
     ],
 )
 def test_lists_are_searched(operator: Client, make_run: MakeRun, model: Any, term: str, finds: bool) -> None:
@@ -276,6 +301,17 @@ def test_failed_operations_are_started_again(operator: Client, make_run: MakeRun
     good = Operation.objects.create(kind="mirror", subject="repo:2", status=OperationStatus.SUCCEEDED)
     assert act(operator, Operation, "start_again", failed, good) == ["1 operation is started again.", "1 left as it is: It has not failed."]
     assert Operation.objects.get(status=OperationStatus.QUEUED).subject == "repo:1"
+
+
+def test_deliveries_are_worked_on_again(operator: Client) -> None:
+    failed = Delivery.objects.create(delivery_id="1", event="ping", status=DeliveryStatus.FAILED, outcome="No.", tries=5)
+    queued = Delivery.objects.create(delivery_id="2", event="ping")
+    assert act(operator, Delivery, "run_again", failed, queued) == [
+        "1 delivery is worked on again.",
+        "1 left as it is: It waits for a worker already.",
+    ]
+    failed.refresh_from_db()
+    assert (failed.status, failed.outcome, failed.tries) == ("queued", "", 0)
 
 
 # --- what operators choose ---
