@@ -54,8 +54,8 @@ class Publication(models.Model):
     attempt ended without success, `error_code` what kind of error that was, and `conflicts` what two sides changed: {path, text},
     where the base branch stood at `conflicts_with`.
 
-    `settled` are the paths that the agent was told to bring together with what the base branch has of them at `settled_with`:
-    there, what the patch has counts. Without `rebases` it stands on the task's base commit, whatever became of the base branch.
+    `settled` has the paths that the agent was told to bring together with what the base branch has of them, and at which commit;
+    from the turn `settled_by` on, what the patch has there counts. Without `rebases` it stands on the task's base commit, whatever became of the base branch.
     """
 
     run = models.OneToOneField(Run, models.CASCADE, related_name="publication")
@@ -75,8 +75,8 @@ class Publication(models.Model):
     error_code = models.CharField(max_length=40, blank=True)
     conflicts = models.JSONField(default=list, blank=True)
     conflicts_with = models.CharField(max_length=64, blank=True)
-    settled = models.JSONField(default=list, blank=True)
-    settled_with = models.CharField(max_length=64, blank=True)
+    settled = models.JSONField(default=dict, blank=True)
+    settled_by = models.PositiveIntegerField(null=True, blank=True)
     rebases = models.BooleanField(default=True)
     updated_at = models.DateTimeField(auto_now=True)
 
