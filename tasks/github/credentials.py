@@ -1,0 +1,129 @@
+"""By which token we act at GitHub for somebody: their own account's, else the site's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from tasks.errors import AppError, InvalidInput
+from tasks.github import admission
+from tasks.github.admission import Unclear
+from tasks.models import GitHubAccount, GitHubCredentialKind, User
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody at GitHub who has just shown that they are this account, and the token that came with it."""
+
+    github_id: int
+    login: str
+    token: str = field(repr=False)
+    name: str = ""
+    email: str = ""
+    scopes: Sequence[str] = ()
+    expires_at: datetime | None = None
+    kind: str = GitHubCredentialKind.OAUTH
+
+
+class Refused(InvalidInput):
+    """GitHub does not take this token."""
+
+    code = "github_token_refused"
+
+    def __init__(self) -> None:
+        super().__init__("GitHub does not take this token. Copy it again, or make a new one there.", field="token")
+
+
+@sensitive_variables("token")
+def look(token: str) -> Person:
+    """Whose token this is and what it may do, by one cheap call. Refused, or Unclear when GitHub does not say now."""
+    answer = admission.ask("/user", token)
+    if answer.status_code == 401:
+        raise Refused
+    if answer.status_code != 200:
+        raise Unclear(f"GitHub does not tell whose token this is ({answer.status_code}). Try again in a few minutes.")
+    said = admission.told(answer)
+    if not isinstance(said.get("id"), int) or not said.get("login"):
+        raise Unclear("GitHub's answer makes no sense. Try again in a few minutes.")
+    scopes = [scope for scope in answer.headers.get("X-OAuth-Scopes", "").replace(" ", "").split(",") if scope]
+    until = answer.headers.get("GitHub-Authentication-Token-Expiration", "")
+    return Person(
+        github_id=said["id"],
+        login=str(said["login"]),
+        token=token,
+        scopes=scopes,
+        expires_at=_time(until),
+        kind=GitHubCredentialKind.PAT,
+    )
+
+
+def _time(text: str) -> datetime | None:
+    """`2026-12-31 10:00:00 UTC`, as GitHub writes when a token ends; None for what is not written so."""
+    try:
+        return datetime.strptime(text.removesuffix(" UTC"), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+class NoToken(AppError):
+    """There is no token by which this user may act at GitHub."""
+
+    code = "github_not_connected"
+
+
+def token_for(user: User) -> str:
+    """The token of the user's own account, when it may write to repositories, else the site's. NoToken says what to do."""
+    account = GitHubAccount.objects.filter(user=user).first()
+    problem = _problem(account)
+    if account is not None and not problem:
+        return account.token
+    if settings.GITHUB_TOKEN:
+        return settings.GITHUB_TOKEN
+    raise NoToken(problem)
+
+
+def _problem(account: GitHubAccount | None) -> str:
+    """Why an account's token cannot be used, and what to do; "" when it can."""
+    if account is None or not account.token_encrypted:
+        return "GitHub is not connected. Connect your repositories in Settings, under GitHub."
+    if needs_sign_in(account):
+        return "GitHub does not take your token any more. Connect GitHub again in Settings, under GitHub."
+    if not admission.can_push(account.scopes):
+        return "You are signed in with GitHub, but your repositories are not connected. Connect them in Settings, under GitHub."
+    return ""
+
+
+def missing(account: GitHubAccount) -> list[str]:
+    """What the account's token cannot do of what work on repositories needs, in sentences; of a token that tells no scopes, nothing."""
+    if not account.scopes:
+        return []
+    found = []
+    if not admission.can_push(account.scopes):
+        found.append("It cannot reach your private repositories, push branches or open pull requests (scope repo).")
+    elif "repo" not in account.scopes:
+        found.append("It reaches public repositories only (scope repo would reach private ones too).")
+    if "workflow" not in account.scopes:
+        found.append("It cannot push changes to files in .github/workflows (scope workflow).")
+    if settings.GITHUB_ALLOWED_ORGS and {"read:org", "write:org", "admin:org"}.isdisjoint(account.scopes):
+        found.append("It does not show of which organizations you are a member (scope read:org).")
+    return found
+
+
+def needs_sign_in(account: GitHubAccount) -> bool:
+    """Whether the token there is no good any more, so that the user has to sign in again."""
+    is_over = account.expires_at is not None and account.expires_at <= timezone.now()
+    return bool(account.token_encrypted) and (account.refused_at is not None or is_over)
+
+
+def refused(user: User) -> None:
+    """GitHub has answered with 401 to the token of `token_for`: if it was the user's own, they are asked to connect again."""
+    account = GitHubAccount.objects.filter(user=user).first()
+    if account is not None and not _problem(account):
+        same = GitHubAccount.objects.filter(pk=account.pk, token_encrypted=account.token_encrypted)  # it may have been replaced
+        same.update(refused_at=Now())
