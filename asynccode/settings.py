@@ -57,6 +57,9 @@ INSTALLED_APPS = [
     "django_rq",
     "template_partials",
     "csp",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.github",
     "asynccode",
     "tasks",
 ]
@@ -70,6 +73,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "tasks.web.middleware.SignInFirst",
@@ -216,6 +220,15 @@ GITHUB_TOKEN = env.text("GITHUB_TOKEN")  # for those who have connected no accou
 GITHUB_WEBHOOK_SECRET = env.text("GITHUB_WEBHOOK_SECRET")
 GITHUB_ALLOWED_ORGS = frozenset(name.lower() for name in env.names("GITHUB_ALLOWED_ORGS"))
 GITHUB_ALLOWED_USERS = frozenset(name.lower() for name in env.names("GITHUB_ALLOWED_USERS"))
+
+# Of allauth only the way to GitHub and back is used (tasks/web/github_sign_in.py): none of its pages has an address here, and
+# none of its rows is written. Its token store is off, because it would not encrypt.
+SOCIALACCOUNT_ADAPTER = "tasks.web.github_sign_in.Adapter"
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_QUERY_EMAIL = True
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = False
+SOCIALACCOUNT_PROVIDERS = {"github": {"OAUTH_PKCE_ENABLED": True}}
+ACCOUNT_EMAIL_VERIFICATION = "none"
 
 # --- repositories -----------------------------------------------------------------------------------------------
 LOCAL_REPO_ROOTS = [Path(p).expanduser() for p in env.names("LOCAL_REPO_ROOTS", ":")] or ([Path.home()] if IS_DATABASE_EMBEDDED else [])

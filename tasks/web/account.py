@@ -1,8 +1,4 @@
-"""Signing in, by a link or a password, and out.
-
-Passwords are Django's own: its backends, hashers and sessions are what django-allauth stands on too, so that other ways to sign
-in can come beside this one.
-"""
+"""Signing in, by a link or a password, and out. Passwords are Django's own. With GitHub: github_sign_in.py."""
 
 from __future__ import annotations
 
@@ -21,6 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django_htmx.http import HttpResponseClientRefresh
 
 from tasks import accounts
+from tasks.github import people
 from tasks.models import User
 from tasks.web import errors, limits
 from tasks.web.account_forms import SignInForm
@@ -41,13 +38,13 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return _by_password(request) if settings.PASSWORD_LOGIN else HttpResponseNotAllowed(["GET", "HEAD"])
     if request.user.is_authenticated:
-        return redirect(_wanted(request))
-    response = _ask(request, SignInForm())
-    if (wanted := _wanted(request)) == "/":
+        return redirect(wanted(request))
+    response = ask(request)
+    if (page := wanted(request)) == "/":
         response.delete_cookie(NEXT, path="/sign-in/", samesite="Lax")
     else:
         is_https = settings.IS_HTTPS
-        response.set_cookie(NEXT, wanted, max_age=NEXT_S, path="/sign-in/", secure=is_https, httponly=True, samesite="Lax")
+        response.set_cookie(NEXT, page, max_age=NEXT_S, path="/sign-in/", secure=is_https, httponly=True, samesite="Lax")
     return response
 
 
@@ -58,15 +55,29 @@ def _by_password(request: HttpRequest) -> HttpResponse:
         return errors.too_many(request, wait)
     form = SignInForm(request.POST)
     if not form.is_valid() or form.user is None:
-        return _ask(request, form)
+        return ask(request, form, status=422)
     limits.ADDRESS.give_back(address)
     limits.USERNAME.give_back(name)
-    return _signed_in(request, form.user, _wanted(request))
+    return signed_in(request, form.user, wanted(request))
 
 
-def _ask(request: HttpRequest, form: SignInForm) -> HttpResponse:
-    context = {"form": form, "has_passwords": settings.PASSWORD_LOGIN, "next": _wanted(request)}
-    return render(request, "tasks/sign_in.html", context, status=422 if form.errors else 200)
+def ask(request: HttpRequest, form: SignInForm | None = None, *, problem: str = "", status: int = 200) -> HttpResponse:
+    """The page to sign in. `problem`: why it did not work by another way than the form."""
+    context = {
+        "form": form or SignInForm(),
+        "has_passwords": settings.PASSWORD_LOGIN,
+        "has_github": people.may_sign_in(),
+        "next": wanted(request),
+        "problem": problem,
+    }
+    return lead_to_github(render(request, "tasks/sign_in.html", context, status=status))
+
+
+def lead_to_github(response: HttpResponse) -> HttpResponse:
+    """A page with a form that leads to GitHub: browsers apply `form-action` also to where the form's answer redirects to."""
+    if people.may_sign_in():
+        response._csp_update = {"form-action": [settings.GITHUB_URL]}  # type: ignore[attr-defined]  # what csp_update sets
+    return response
 
 
 @never_cache
@@ -82,7 +93,7 @@ def login_link(request: HttpRequest, token: str) -> HttpResponse:
     if (user := accounts.use_login_link(token)) is None:
         return _secret(render(request, "tasks/login_link.html", {"is_used": True}, status=410))
     limits.ADDRESS.give_back(address)
-    return _secret(_signed_in(request, user, _local(request.COOKIES.get(NEXT, ""))))
+    return _secret(signed_in(request, user, local(request.COOKIES.get(NEXT, ""))))
 
 
 def _secret(response: HttpResponse) -> HttpResponse:
@@ -92,18 +103,19 @@ def _secret(response: HttpResponse) -> HttpResponse:
     return response
 
 
-def _signed_in(request: HttpRequest, user: User, wanted: str) -> HttpResponse:
+def signed_in(request: HttpRequest, user: User, page: str) -> HttpResponse:
+    """Begin a session, and go on to a page of ours."""
     login(request, user, backend=BACKEND)
-    response = redirect(wanted)
+    response = redirect(page)
     response.delete_cookie(NEXT, path="/sign-in/", samesite="Lax")
     return response
 
 
-def _wanted(request: HttpRequest) -> str:
-    return _local(request.POST.get("next") or request.GET.get("next", ""))
+def wanted(request: HttpRequest) -> str:
+    return local(request.POST.get("next") or request.GET.get("next", ""))
 
 
-def _local(wanted: str) -> str:
+def local(wanted: str) -> str:
     """A path of ours; "/" for what leads elsewhere, to where a cookie has no place, or around in a circle."""
     is_safe = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) and wanted.startswith("/") and len(wanted) <= 2000
     is_safe = is_safe and wanted.isprintable() and not wanted.startswith(("/sign-in/", "/sign-out"))

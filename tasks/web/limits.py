@@ -55,3 +55,4 @@ ADDRESS = Limit("address", most=30, seconds=300)
 USERNAME = Limit("username", most=10, seconds=300)
 # Each asks a provider over the network.
 KEYS = Limit("keys", most=20, seconds=300)
+GITHUB = Limit("github", most=60, seconds=300)  # an office's sign-ins; each leaves a session

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET
 
 from tasks import accounts, tokens
 from tasks.models import ApiToken
-from tasks.web import errors, key_forms, limits
+from tasks.web import account, errors, github_forms, key_forms, limits
 from tasks.web.access import Request, View
 from tasks.web.account_forms import NotifyForm, PasswordForm, ProfileForm, ThemeForm, TokenForm
 
@@ -28,7 +28,7 @@ from tasks.web.account_forms import NotifyForm, PasswordForm, ProfileForm, Theme
 @require_GET
 @never_cache
 def page(request: Request) -> HttpResponse:
-    return render(request, "tasks/settings.html", _context(request))
+    return account.lead_to_github(render(request, "tasks/settings.html", _context(request)))
 
 
 def _context(request: Request) -> dict[str, object]:
@@ -43,6 +43,7 @@ def _context(request: Request) -> dict[str, object]:
         "has_passwords": settings.PASSWORD_LOGIN,
         "keys": partial(key_forms.keys, user),
         "spending": partial(key_forms.spending, user),
+        "github": partial(github_forms.connection, user),
     }
 
 
@@ -71,7 +72,7 @@ def answer(request: Request, section: str, form: Any, said: str = "", **context:
             return redirect(_address(section))
     context = _context(request) | ({} if said else {section: form}) | context
     template = f"tasks/settings.html#{section}" if request.htmx else "tasks/settings.html"
-    return render(request, template, context, status=422 if form.errors else 200)
+    return account.lead_to_github(render(request, template, context, status=422 if form.errors else 200))
 
 
 @section

@@ -1,0 +1,72 @@
+"""GitHub as the settings show it: how the user is connected, and the form for a pasted token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django import forms
+from django.conf import settings
+
+from tasks.github import credentials, people
+from tasks.models import GitHubAccount, User
+from tasks.web.forms import VerbForm
+
+
+class TokenForm(VerbForm):
+    """A personal access token; never shown again, not even beside an error."""
+
+    token = forms.CharField(
+        max_length=1000,
+        widget=forms.PasswordInput(
+            attrs={
+                "autocomplete": "off",
+                "spellcheck": "false",
+                "placeholder": "github_pat_…",
+                "data-1p-ignore": True,
+                "data-lpignore": "true",
+            }
+        ),
+        error_messages={"required": "Paste the token."},
+    )
+
+    def submit(self, *, user: User) -> GitHubAccount | None:
+        return self.attempt(lambda: people.connect_token(user=user, token=self.cleaned_data["token"]))
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What the section shows; no token."""
+
+    account: GitHubAccount | None
+    form: TokenForm
+
+    @property
+    def can_sign_in(self) -> bool:
+        return people.may_sign_in()
+
+    @property
+    def has_sites_token(self) -> bool:
+        return bool(settings.GITHUB_TOKEN)
+
+    @property
+    def needs_sign_in(self) -> bool:
+        return self.account is not None and credentials.needs_sign_in(self.account)
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """What the token cannot do that work on repositories needs, in sentences."""
+        return credentials.missing(self.account) if self.account and self.account.token_encrypted else []
+
+    @property
+    def is_only_in(self) -> bool:
+        """Whether signing in with GitHub is how the user comes in, so that the account itself cannot be let go."""
+        return self.account is not None and self.account.checked_at is not None
+
+    @property
+    def tokens_page(self) -> str:
+        return f"{settings.GITHUB_URL}/settings/personal-access-tokens/new"
+
+
+def connection(user: User, tried: TokenForm | None = None) -> Connection:
+    return Connection(GitHubAccount.objects.filter(user=user).first(), tried or TokenForm(auto_id="github_%s"))
