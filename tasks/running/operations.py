@@ -14,6 +14,7 @@ from django.db import close_old_connections, connection, transaction
 from django.db.models import F, Q, Value
 from django.db.models.functions import Concat, Now, Right
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from agents.packages import Package
 from tasks.errors import AppError
@@ -212,14 +213,20 @@ def await_install(run: Run, package: Package, fence: Q) -> None:
         installs.release(package)
 
 
+def _leave(subject: str, progress: Progress) -> None:
+    import_string("tasks.leaving.perform")(subject, progress)
+
+
 KINDS: dict[str, Callable[[str, Progress], None]] = {
     "mirror": _mirror,
     "install": installs.perform,
+    "leave": _leave,
     templates.KIND: templates.perform,
 }
 # What else follows from a failure; nothing waits for a template.
 FAILED: dict[str, Callable[[str, str], None]] = {
     "mirror": _mirror_failed,
     "install": installs.failed,
+    "leave": lambda subject, error: None,
     templates.KIND: lambda subject, error: None,
 }
