@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
@@ -12,9 +14,12 @@ from django.http import HttpRequest
 
 from tasks import tokens
 from tasks.admin.base import BoundedPaginator, ReadOnly, act, is_operator, shown_on_one_line
+from tasks.github import people
 from tasks.models import ApiToken, LoginLink, User
 
 admin.site.unregister(Group)
+for model in (EmailAddress, SocialAccount, SocialApp, SocialToken):  # allauth's, none of which has rows here
+    admin.site.unregister(model)
 
 
 @admin.register(User)
@@ -36,6 +41,11 @@ class Users(UserAdmin):  # type: ignore[type-arg]
     )
     readonly_fields = ["last_login", "date_joined"]
     filter_horizontal = ()
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change and "is_active" in form.changed_data:
+            people.decided_by_operator(obj)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_operator(request)

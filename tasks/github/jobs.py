@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.github import webhooks
+from tasks.github import people, webhooks
 
-__all__ = ["enqueue_deliveries_again", "forget_deliveries", "work_on_delivery"]
+__all__ = ["check_everybody", "enqueue_deliveries_again", "forget_deliveries", "work_on_delivery"]
 
 
 def work_on_delivery(delivery_id: int) -> None:
@@ -17,3 +17,7 @@ def enqueue_deliveries_again() -> None:
 
 def forget_deliveries() -> None:
     webhooks.forget_old()
+
+
+def check_everybody() -> None:
+    people.check_everybody()

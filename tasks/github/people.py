@@ -206,7 +206,7 @@ def _sign_out(account: GitHubAccount) -> None:
     logger.warning("%s is signed out: GitHub does not say whether they may still come in.", account.login)
 
 
-def tell_apart(user: User) -> None:
+def decided_by_operator(user: User) -> None:
     """An operator has decided whether this user may come in; the lists do not any more."""
     GitHubAccount.objects.filter(user=user).update(checked_at=None)
 

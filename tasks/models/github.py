@@ -16,7 +16,8 @@ class GitHubAccount(models.Model):
     """A user's account at GitHub, and the token by which we act for them there; "" for one who only signs in.
 
     `scopes` are those that GitHub said the token has (fine-grained tokens tell none). `refused_at`: GitHub did not take the token
-    any more; then the user is asked to sign in again. `checked_at`: when it was last seen that they may use this installation.
+    any more; then the user is asked to sign in again. `checked_at`: when the lists of the settings last let them in; null for whom an
+    operator let in, who is not theirs to decide about.
     """
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="github")

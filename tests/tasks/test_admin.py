@@ -31,6 +31,7 @@ from tasks.models import (
     DeliveryStatus,
     Event,
     EventKind,
+    GitHubAccount,
     LoginLink,
     ModelCall,
     Operation,
@@ -69,6 +70,7 @@ MODELS = [
         Operation,
         ApiToken,
         LoginLink,
+        GitHubAccount,
         PromptTemplate,
         Attachment,
         Preset,
@@ -112,6 +114,7 @@ def add_one_of_each(make_run: MakeRun, number: int = 1) -> Run:
     Operation.objects.create(kind="mirror", subject=f"repo:{number}", status=OperationStatus.FAILED, error=HOSTILE)
     ApiToken.objects.create(user=owner, name=f"ci {number}", digest=f"digest-{number}", hint="ac_12345")
     LoginLink.objects.create(user=owner, digest=f"digest-{number}", expires_at=timezone.now())
+    GitHubAccount.objects.update_or_create(user=owner, defaults={"github_id": number, "login": HOSTILE, "token_encrypted": b"digest-1"})
     PromptTemplate.objects.create(owner=owner, name=f"{HOSTILE} {number}", prompt=HOSTILE)
     Preset.objects.create(owner=owner, name=f"{HOSTILE} {number}", choices=[{"agent": HOSTILE}])
     RepoMcpServer.objects.create(repo=run.task.repo, name=f"{HOSTILE} {number}", command=[HOSTILE])
