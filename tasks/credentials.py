@@ -24,7 +24,7 @@ from agents.grants import Key
 from agents.upstream import Failed
 from sandboxes.egress import HostError, PolicyError, PrivateHosts, Target, is_address, is_public, normalize, usable_addresses
 from tasks.errors import AppError, InvalidInput, NotAllowed
-from tasks.models import Credential, CredentialKind, User, Variable
+from tasks.models import Credential, CredentialKind, GitHubAccount, User, Variable
 from tasks.models.credential import PROVIDERS
 from tasks.models.encrypted import is_fresh, rotate
 
@@ -226,7 +226,11 @@ def _without(secret: str, text: str) -> str:
 
 # --- new encryption keys ------------------------------------------------------------------------------------------------
 
-ROTATED: tuple[tuple[type[models.Model], str], ...] = ((Variable, "value_encrypted"), (Credential, "secret_encrypted"))
+ROTATED: tuple[tuple[type[models.Model], str], ...] = (
+    (Variable, "value_encrypted"),
+    (Credential, "secret_encrypted"),
+    (GitHubAccount, "token_encrypted"),
+)
 ROWS_AT_ONCE = 200
 
 
@@ -251,7 +255,7 @@ def _rotate(model: type[models.Model], column: str, rows: Sequence[tuple[int, me
     written, unreadable = 0, []
     with transaction.atomic():
         for pk, old in rows:
-            if is_fresh(old):
+            if not old or is_fresh(old):  # an account may have no token
                 continue
             if (new := rotate(old)) is None:
                 unreadable.append(f"{model._meta.verbose_name} {pk}")
