@@ -20,7 +20,7 @@ from agents.prices import PRICES
 from agents.registry import ADAPTERS
 from tasks import credentials
 from tasks.errors import InvalidInput, NotAllowed
-from tasks.models import Credential, Price, Repo, User
+from tasks.models import Credential, GitHubAccount, Price, Repo, User
 from tests.tasks.provider import GOOD, Provider, provider
 
 pytestmark = pytest.mark.django_db
@@ -247,7 +247,7 @@ def rotate() -> str:
 
 
 def test_all_secrets_move_to_the_first_key(
-    alice: User, there: Provider, make_task: Callable[..., Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
+    alice: User, bob: User, there: Provider, make_task: Callable[..., Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(credentials, "ROWS_AT_ONCE", 2)
     settings.ENCRYPTION_KEYS = [OLD]
@@ -257,12 +257,17 @@ def test_all_secrets_move_to_the_first_key(
         variable.value = f"value {number}"
         variable.save()
     save(alice, there)
+    connected = GitHubAccount(user=alice, github_id=1, login="alice")
+    connected.token = "gho_1234"
+    connected.save()
+    GitHubAccount.objects.create(user=bob, github_id=2, login="bob")  # without a token
     settings.ENCRYPTION_KEYS = [NEW, OLD]
-    assert "6 secrets are written anew" in rotate()
+    assert "7 secrets are written anew" in rotate()
     assert "0 secrets are" in rotate()
     settings.ENCRYPTION_KEYS = [NEW]
     assert [variable.value for variable in repo.variables.order_by("name")] == [f"value {number}" for number in range(5)]
     assert Credential.objects.get().secret == GOOD
+    assert GitHubAccount.objects.get(user=alice).token == "gho_1234"
 
 
 def test_a_new_key_is_prepared_in_front_of_the_old_ones(settings: Settings) -> None:
