@@ -21,7 +21,10 @@ MERGEABLE = {"clean": "clean", "unstable": "clean", "has_hooks": "clean", "dirty
 
 @dataclass(frozen=True)
 class Sighting:
-    """What was said of a pull request, as of `at`. None: nothing was said of it."""
+    """What was said of a pull request, as of `at`. None: nothing was said of it.
+
+    `etag` is that of an answer with all of it; "" for what comes from elsewhere, after which the next answer has to be whole.
+    """
 
     at: datetime
     state: PullRequestState | None = None
@@ -29,7 +32,7 @@ class Sighting:
     checks: str | None = None
     review: str | None = None
     mergeable: str | None = None
-    etag: str | None = None
+    etag: str = ""
 
 
 class Seen(Enum):
@@ -78,14 +81,15 @@ def see(pull_request_id: int, sighting: Sighting) -> Seen:
         return Seen.NEWS
 
 
-def mark(pull_requests: QuerySet[PullRequest], **fields: str) -> list[int]:
-    """Set what follows from an event that is not about the pull requests as such, whenever it was; the ids of those it changed."""
+def mark(pull_requests: QuerySet[PullRequest], **fields: str) -> None:
+    """Set what follows from an event that is not about the pull requests as such, whenever it was. When GitHub is asked next, its
+    answer has to be whole."""
     with transaction.atomic():
         found = list(pull_requests.select_for_update(of=("self",)).select_related("run__task"))
         changed = [row for row in found if any(getattr(row, name) != value for name, value in fields.items())]
-        PullRequest.objects.filter(pk__in=[row.pk for row in changed]).update(**fields)
-        tell(changed)
-    return [row.pk for row in changed]
+        PullRequest.objects.filter(pk__in=[row.pk for row in found]).update(**fields, etag="")
+        if changed:
+            tell(changed)
 
 
 def tell(pull_requests: list[PullRequest]) -> None:
