@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from django.conf import settings
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -119,6 +120,12 @@ def needs_sign_in(account: GitHubAccount) -> bool:
     """Whether the token there is no good any more, so that the user has to sign in again."""
     is_over = account.expires_at is not None and account.expires_at <= timezone.now()
     return bool(account.token_encrypted) and (account.refused_at is not None or is_over)
+
+
+def is_refused(user: User) -> bool:
+    """Whether the user is to be asked to connect GitHub again: one cheap question, for every page."""
+    is_over = Q(refused_at__isnull=False) | Q(expires_at__lte=Now())
+    return GitHubAccount.objects.filter(is_over, user=user).exclude(token_encrypted=b"").exists()
 
 
 def refused(user: User) -> None:

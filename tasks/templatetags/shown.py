@@ -11,6 +11,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from tasks.github import credentials
 from tasks.models import Theme, User
 from tasks.web import shown
 from tasks.web.activity import activity_of
@@ -62,6 +63,12 @@ def icon(name: str) -> SafeString:
 def activity(user: User) -> dict[str, Any]:
     """How many of the user's runs are running and queued."""
     return activity_of(user)
+
+
+@register.simple_tag
+def github_is_refused(user: User) -> bool:
+    """Whether the user is to be asked to connect GitHub again."""
+    return credentials.is_refused(user)
 
 
 @register.simple_tag
