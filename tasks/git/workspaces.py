@@ -1,4 +1,4 @@
-"""Names of the branches that runs work on, and clean checkouts of ours on the host."""
+"""Names of the branches that runs work on, and clean repositories of ours on the host."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ def _plain(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")
 
 
-def clone_at(mirror: Path, commit: str, target: Path, *, timeout: float = 600.0) -> None:
-    """A clean checkout of a commit, detached, in a new folder of ours that borrows the mirror's objects.
+def borrow(mirror: Path, commit: str, target: Path, *, timeout: float = 600.0) -> None:
+    """A clean repository of ours, new and bare, that borrows the mirror's objects; its index is the commit's tree.
 
-    It has no remote and no hooks, and runs no filters: it is the place where the host applies and commits patches.
+    It has no work tree, no remote and no hooks: it is the place where the host applies and commits patches. So nothing
+    is checked out, and no filter or line ending is between what a patch says and what is committed.
     """
-    target.mkdir(mode=0o700)
-    git_dir = target / ".git"
     object_format = "sha1" if len(commit) == 40 else "sha256"
-    git(["init", "--quiet", "--template=", f"--object-format={object_format}", str(target)], timeout=timeout)
-    (git_dir / "objects" / "info").mkdir(exist_ok=True)
-    (git_dir / "objects" / "info" / "alternates").write_text(f"{mirror.resolve() / 'objects'}\n")
-    git(["checkout", "--quiet", "--detach", commit], git_dir=git_dir, cwd=target, timeout=timeout)
+    git(["init", "--quiet", "--bare", "--template=", f"--object-format={object_format}", str(target)], timeout=timeout)
+    (target / "objects" / "info").mkdir(exist_ok=True)
+    (target / "objects" / "info" / "alternates").write_text(f"{mirror.resolve() / 'objects'}\n")
+    git(["read-tree", commit], git_dir=target, timeout=timeout)

@@ -15,7 +15,7 @@ from tasks.git import mirrors
 from tasks.git.commands import GitTimedOut, git
 from tasks.git.remotes import default_branch
 from tasks.git.sources import parse_source
-from tasks.git.workspaces import clone_at
+from tasks.git.workspaces import borrow
 
 TIMEOUT = 20
 
@@ -413,9 +413,9 @@ def test_a_hostile_local_repository_runs_nothing(origin, mirror, tmp_path):
     commit = origin.commit("hostile")
     witness.unlink(missing_ok=True)  # alice's own git ran them
     mirrors.ensure(mirror, origin.source, timeout=TIMEOUT)
-    clone_at(mirror, commit, tmp_path / "clone")
+    borrow(mirror, commit, tmp_path / "clone")
     assert not witness.exists()
-    assert (tmp_path / "clone" / "file.txt").read_text() == "hostile"
+    assert git(["show", ":file.txt"], git_dir=tmp_path / "clone", timeout=5) == b"hostile"
 
 
 @pytest.mark.parametrize("way", ["remote.origin.url", "remote.origin.uploadpack"])
@@ -474,10 +474,10 @@ def test_a_clean_clone_stands_at_the_commit_and_borrows_objects(origin, mirror, 
     commit = origin.git("rev-parse", "HEAD")
     origin.commit("second")
     mirrors.ensure(mirror, origin.source, timeout=TIMEOUT)
-    clone_at(mirror, commit, tmp_path / "clone")
-    assert (tmp_path / "clone/file.txt").read_text() == "first"
-    assert git(["status", "--porcelain"], git_dir=tmp_path / "clone/.git", cwd=tmp_path / "clone", timeout=5) == b""
-    assert not list((tmp_path / "clone/.git").glob("hooks/*"))
+    borrow(mirror, commit, tmp_path / "clone")
+    assert git(["show", ":file.txt"], git_dir=tmp_path / "clone", timeout=5) == b"first"
+    assert git(["write-tree"], git_dir=tmp_path / "clone", timeout=5).decode().strip() == origin.git("rev-parse", f"{commit}^{{tree}}")
+    assert not list((tmp_path / "clone").glob("hooks/*"))
 
 
 def test_a_slow_git_is_killed_with_all_it_started(tmp_path, wait_for):
