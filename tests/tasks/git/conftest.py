@@ -1,5 +1,6 @@
 """Real repositories, and a real HTTP git server (git http-backend) on loopback."""
 
+import base64
 import os
 import subprocess
 import threading
@@ -42,8 +43,8 @@ class Origin:
 
 
 class GitServer(ThreadingHTTPServer):
-    """Serves the repositories below `root`. `rules` (path prefix → what to do with handler and body) stand before
-    that; one that returns False leaves the request to git."""
+    """Serves the repositories below `root`, and takes pushes. `rules` (path prefix → what to do with handler and body) stand
+    before that; one that returns False leaves the request to git. With a `token` everybody has to sign in with it."""
 
     daemon_threads = True
 
@@ -52,7 +53,12 @@ class GitServer(ThreadingHTTPServer):
         self.root = root
         self.rules: dict[str, Callable[[BaseHTTPRequestHandler, bytes], bool]] = {}
         self.requests: list[str] = []
+        self.token = ""
         self.address = f"127.0.0.1:{self.server_port}"
+
+    @property
+    def pushes(self) -> int:
+        return sum(request.endswith("/git-receive-pack") for request in self.requests)
 
     def source(self, path: str, host: str = "127.0.0.1") -> Source:
         allowed = f"{host}:{self.server_port}"
@@ -67,18 +73,30 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(f"{self.headers['Host']}{self.path}")
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body()
         for prefix, rule in self.server.rules.items():
             if self.path.startswith(prefix) and rule(self, body):
                 return
+        self.git(body)
+
+    def git(self, body: bytes) -> None:
+        signed_in = "Basic " + base64.b64encode(f"x-access-token:{self.server.token}".encode()).decode()
+        if self.server.token and self.headers["Authorization"] != signed_in:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         path, _, query = self.path.partition("?")
         environment = {
             "PATH": os.environ["PATH"],
             "GIT_PROJECT_ROOT": str(self.server.root),
             "GIT_HTTP_EXPORT_ALL": "1",
-            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_COUNT": "2",
             "GIT_CONFIG_KEY_0": "safe.directory",
             "GIT_CONFIG_VALUE_0": "*",
+            "GIT_CONFIG_KEY_1": "http.receivepack",
+            "GIT_CONFIG_VALUE_1": "true",
             "PATH_INFO": path,
             "QUERY_STRING": query,
             "REQUEST_METHOD": self.command,
@@ -98,6 +116,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     do_POST = do_GET  # noqa: N815
+
+    def _body(self) -> bytes:
+        """git sends what is over a megabyte in chunks."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
 
 @pytest.fixture
