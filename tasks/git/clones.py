@@ -62,6 +62,20 @@ class Clone:
             raise AppError("The run's patch does not fit the commit it was made from, so it cannot be published. Run it again.") from error
         return self.line("write-tree")
 
+    def patchwork(self, commit: str, others: Mapping[str, str]) -> str:
+        """The tree of `commit`, but at each of these paths what the other commit has there; one that is not here changes nothing."""
+        if not (others := {path: other for path, other in others.items() if self.has(other)}):
+            return self.tree(commit)
+        index = {"GIT_INDEX_FILE": str(self.git_dir / "patchwork")}
+        self.git("read-tree", commit, env=index)
+        entries = b""
+        for path, other in others.items():
+            found = re.match(rb"(1\d{5}) \w+ ([0-9a-f]+)\t", self.git("ls-tree", "-z", other, "--", f":(top,literal){path}"))
+            mode, object_id = found.groups() if found else (b"0", b"0" * len(commit))
+            entries += b"%s %s\t%s\0" % (mode, object_id, os.fsencode(path))
+        self.git("update-index", "--replace", "-z", "--index-info", input=entries, env=index)
+        return self.git("write-tree", env=index).decode().strip()
+
     def commit(self, tree: str, parents: Sequence[str], message: bytes, author: Author, at: datetime) -> str:
         who = {"NAME": author.plain.name, "EMAIL": author.plain.email, "DATE": f"@{int(at.timestamp())} +0000"}
         env = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in who.items()}

@@ -26,15 +26,16 @@ class Conflicting:
 
 
 class Conflicts(AppError):
-    """The base branch has moved on to something that the patch does not go together with."""
+    """The base branch has moved on, to `commit`, and the patch does not go together with it."""
 
     code = "conflicts"
 
-    def __init__(self, base_branch: str, conflicting: Sequence[Conflicting], way_out: str) -> None:
+    def __init__(self, base_branch: str, commit: str, conflicting: Sequence[Conflicting], way_out: str) -> None:
         named = ", ".join(c.path for c in conflicting[:_PATHS_NAMED])
         more = len(conflicting) - _PATHS_NAMED
         named += f" and {more} more" if more > 0 else ""
         super().__init__(f"These changes conflict with what is new on {base_branch}, in {named}. {way_out}")
+        self.commit = commit
         self.conflicting = tuple(conflicting)
 
 

@@ -7,8 +7,8 @@ point is simply made again: what is on the branch already is recognized by its i
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -58,6 +58,7 @@ def publish(
     token: str = "",
     previous: str = "",
     rebase: bool = True,
+    settled: Mapping[str, str] | None = None,
     scratch: Path,
     timeout: float,
     gid: int | None = None,
@@ -67,6 +68,9 @@ def publish(
     The commit stands on what the base branch holds now, or, without `rebase`, on `base_commit`. With `previous`, the
     commit that was pushed last, it stands on that instead, with the tree that the new patch gives on the same base:
     nothing is forced. The same arguments give the same commit; `at` is its time. Nothing of others' is ever overwritten.
+
+    After Conflicts, a patch that was brought together with them says so in `settled`: path → the error's `commit`. What
+    the patch has there then counts as made from what that commit has there.
 
     `scratch` is a folder for this only, which any number of calls may share; what a killed call left there is removed.
     `timeout` is in seconds, for all of it; `gid` as in `mirrors`. May be repeated, after any crash.
@@ -84,7 +88,7 @@ def publish(
     newest = mirrors.resolve(mirror, base_branch)
     with clone(mirror, base_commit, scratch, remote) as ours:
         tree = ours.apply(patch)
-        change = _Change(ours, base_commit, tree, base_branch, _message(ours, message, co_authors), author, at)
+        change = _Change(ours, base_commit, tree, base_branch, _message(ours, message, co_authors), author, at, settled or {})
         tip = ours.tip(branch)
         onto = newest if rebase else base_commit
         published = _after(previous, change, branch, newest, tip) if previous else _first(change, onto, tip)
@@ -106,6 +110,7 @@ class _Change:
     message: bytes
     author: Author
     at: datetime
+    settled: Mapping[str, str] = field(default_factory=dict)
 
     def commit(self, tree: str, parent: str) -> str:
         return self.clone.commit(tree, [parent], self.message, self.author, self.at)
@@ -113,17 +118,18 @@ class _Change:
     def on(self, base: str, way_out: str) -> str:
         """The tree of `base` with these changes. Conflicts, which say the `way_out`.
 
-        It is merged as a rebase does it: what both have in common is the task's base commit, wherever `base` came from.
+        It is merged as a rebase does it: what both have in common is the task's base commit, wherever `base` came from, but
+        at a settled path what the patch was brought together with.
         """
         if base == self.base_commit:
             return self.tree
         if version() < (2, 38):
             raise AppError("git on this server is older than 2.38 and cannot rebase. Publish on the commit that the task started from.")
-        common = self._stand_in(self.clone.tree(self.base_commit))
+        common = self._stand_in(self.clone.patchwork(self.base_commit, self.settled))
         ours, theirs = self._stand_in(self.clone.tree(base), common), self._stand_in(self.tree, common)
         output = self.clone.git("merge-tree", "--write-tree", "-z", "--name-only", "--messages", ours, theirs, good=(0, 1))
         if found := conflicting(self.clone, output, {ours: self.base_branch, theirs: "these changes"}):
-            raise Conflicts(self.base_branch, found, way_out)
+            raise Conflicts(self.base_branch, base, found, way_out)
         return output.split(b"\0")[0].decode().strip()
 
     def _stand_in(self, tree: str, *parents: str) -> str:

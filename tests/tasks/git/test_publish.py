@@ -266,6 +266,42 @@ def test_long_conflicts_are_cut_and_many_are_counted(scene):
     assert len(caught.value.conflicting) == 9
 
 
+def conflict(scene, patch, settled=None):
+    with pytest.raises(Conflicts) as caught:
+        scene.publish(patch, settled=settled)
+    return caught.value
+
+
+def test_conflicts_that_the_agent_has_settled_are_none_any_more(scene):
+    patch = scene.patch(a=lines("a.txt", l5="mine\n"), b=lines("b.txt", l5="mine\n"), file="mine\n", new="mine\n")
+    for name in ("a.txt", "b.txt"):
+        (scene.origin.folder / name).write_text(lines(name, l5="theirs\n", l0="more of theirs\n"))
+    (scene.origin.folder / "file.txt").unlink()
+    newest = scene.origin.commit("theirs", name="new.txt")
+    found = conflict(scene, patch)
+    assert (found.commit, [c.path for c in found.conflicting]) == (newest, ["a.txt", "b.txt", "file.txt", "new.txt"])
+    both = {"l0": "more of theirs\n", "l5": "both\n"}
+    patch = scene.patch(a=lines("a.txt", **both), b=lines("b.txt", **both), file="mine\n", new="both\n")
+    settled = dict.fromkeys(("a.txt", "file.txt", "new.txt"), newest)
+    assert [c.path for c in conflict(scene, patch, settled=settled).conflicting] == ["b.txt"]
+    scene.origin.commit(lines("a.txt", l0="more of theirs\n", l5="theirs\n", l11="later\n"), name="a.txt")
+    settled["b.txt"] = newest
+    published = scene.publish(patch, settled=settled)
+    assert published.is_rebased
+    assert scene.origin.git("show", f"{BRANCH}:a.txt") == lines("a.txt", l11="later\n", **both).strip()
+    assert scene.origin.git("show", f"{BRANCH}:b.txt") == lines("b.txt", **both).strip()
+    assert scene.origin.git("show", f"{BRANCH}:file.txt", f"{BRANCH}:new.txt") == "mine\nboth"
+    assert scene.publish(patch, settled=settled).was_there
+
+
+def test_what_was_settled_conflicts_again_when_the_base_branch_changes_it_again(scene):
+    patch = scene.patch(a=lines("a.txt", l5="both\n"))
+    first = scene.origin.commit(lines("a.txt", l5="theirs\n"), name="a.txt")
+    second = scene.origin.commit(lines("a.txt", l5="theirs again\n"), name="a.txt")
+    assert conflict(scene, patch, settled={"a.txt": first}).commit == second
+    assert conflict(scene, patch, settled={"a.txt": "1" * 40, "not/there": first}).commit == second
+
+
 def test_changes_that_the_base_branch_holds_by_now_are_nothing_to_publish(scene):
     patch = scene.patch(a="same\n")
     scene.origin.commit("same\n", name="a.txt")
