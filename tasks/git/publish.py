@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -110,7 +110,7 @@ class _Change:
     message: bytes
     author: Author
     at: datetime
-    settled: Mapping[str, str] = field(default_factory=dict)
+    settled: Mapping[str, str]
 
     def commit(self, tree: str, parent: str) -> str:
         return self.clone.commit(tree, [parent], self.message, self.author, self.at)

@@ -32,7 +32,7 @@ class Scene:
 
     def __init__(self, origin, mirror, server, folder):
         self.origin, self.mirror, self.server, self.folder = origin, mirror, server, folder
-        self.source = server.source("shop/.git")
+        self.source = server.source(f"{origin.folder.name}/.git")
         self.scratch = folder / "scratch"
         for name in ("a.txt", "b.txt"):
             origin.commit("".join(f"{name} {n}\n" for n in range(12)), name=name)
@@ -294,6 +294,18 @@ def test_conflicts_that_the_agent_has_settled_are_none_any_more(scene):
     assert scene.publish(patch, settled=settled).was_there
 
 
+def test_a_repository_with_sha_256_is_published_to_like_any_other(make_origin, mirror, server, tmp_path):
+    scene = Scene(make_origin("long", "--object-format=sha256"), mirror, server, tmp_path)
+    patch = scene.patch(a=lines("a.txt", l1="mine\n"), new=bytes(range(256)))
+    newest = scene.origin.commit(lines("a.txt", l1="theirs\n"), name="a.txt")
+    assert conflict(scene, patch).commit == newest
+    first = scene.publish(patch, settled={"a.txt": newest})
+    assert len(first.commit) == 64
+    second = scene.publish(scene.patch(a="all mine\n"), previous=first.commit, settled={"a.txt": newest})
+    assert scene.origin.git("show", f"{BRANCH}:a.txt") == "all mine"
+    assert scene.origin.git("rev-list", f"main..{BRANCH}").split() == [second.commit, first.commit]
+
+
 def test_what_was_settled_conflicts_again_when_the_base_branch_changes_it_again(scene):
     patch = scene.patch(a=lines("a.txt", l5="both\n"))
     first = scene.origin.commit(lines("a.txt", l5="theirs\n"), name="a.txt")
@@ -384,7 +396,7 @@ def test_the_token_is_in_no_argument_and_in_no_file(scene):
     def look(handler, _):
         if handler.path.endswith("git-receive-pack"):
             processes = [p for p in Path("/proc").iterdir() if p.name.isdigit()]
-            seen.extend(text(p / "cmdline") for p in processes)
+            seen.extend(argv for p in processes if scene.server.address in (argv := text(p / "cmdline")))
             places = (scene.scratch, scene.mirror)
             seen.extend(text(f) for place in places for f in place.rglob("*") if f.is_file() and "objects" not in f.parts)
         return False
