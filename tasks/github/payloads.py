@@ -16,7 +16,7 @@ from tasks.errors import AppError
 KEPT: dict[str, tuple[str, ...]] = {
     "ping": (),
     "pull_request": (
-        "number",
+        "pull_request.number",
         "pull_request.state",
         "pull_request.draft",
         "pull_request.merged",
@@ -94,7 +94,7 @@ class Fields:
     def number(self, path: str) -> int:
         value = self._kept.get(path)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST_NUMBER:
-            raise _unusable(path, "is missing, or is no number of one")
+            raise _unusable(path, "is missing, or is no whole number that could be right")
         return value
 
     def flag(self, path: str) -> bool:

@@ -33,7 +33,7 @@ def ping(repository: str, action: str, fields: Fields) -> str:
 def pull_request(repository: str, action: str, fields: Fields) -> str:
     if action not in _PULL_REQUEST_ACTIONS:
         raise Ignored("Nothing was done: this changes nothing that is shown of a pull request.")
-    number = fields.number("number")
+    number = fields.number("pull_request.number")
     found = _of_number(repository, number)
     head = fields.sha("pull_request.head.sha")
     sighting = Sighting(

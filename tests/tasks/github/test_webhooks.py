@@ -337,12 +337,12 @@ def test_whatever_stands_in_a_payload_ends_in_a_sentence(pull: PullRequest, even
 @pytest.mark.parametrize(
     ("event", "path", "value", "sentence"),
     [
-        ("pull_request", ("number",), "7", "number is missing, or is no number of one."),
+        ("pull_request", ("pull_request", "number"), "7", "pull_request.number is missing, or is no whole number"),
         ("pull_request", ("pull_request", "merged"), "yes", "pull_request.merged is missing, or is neither true nor false."),
         ("pull_request", ("pull_request", "base", "ref"), "x" * 251, "pull_request.base.ref is longer than the 250 characters"),
         ("pull_request", ("pull_request", "updated_at"), "2026-02-31T00:00:00Z", "pull_request.updated_at is no time."),
         ("pull_request", ("pull_request", "updated_at"), "yesterday", "pull_request.updated_at is no time."),
-        ("pull_request", ("pull_request",), [], "pull_request.head.sha is missing, or is no text."),
+        ("pull_request", ("pull_request",), [], "pull_request.number is missing, or is no whole number"),
         ("status", ("sha",), "HEAD", "sha is no commit."),
         ("push", ("repository", "full_name"), "../..", "names no repository"),
         ("push", ("repository", "full_name"), "a/b/c", "names no repository"),
@@ -371,7 +371,7 @@ def test_a_row_without_a_repository_is_nobodys(make_run: MakeRun) -> None:
 def test_only_the_fields_that_are_used_are_kept(pull: PullRequest) -> None:
     delivery = deliver("pull_request", closed(at="10:00:00", merged=True))
     assert delivery.payload == {
-        "number": 7,
+        "pull_request.number": 7,
         "pull_request.state": "closed",
         "pull_request.draft": False,
         "pull_request.merged": True,
@@ -463,7 +463,7 @@ def test_the_job_is_found_under_the_name_by_which_it_is_enqueued(django_capture_
 
 def test_what_goes_by_the_clock_is_registered() -> None:
     functions = {entry["func"] for entry in cron.cron._job_data_registry}
-    assert {getattr(jobs, name) for name in jobs.__all__} - {jobs.work_on_delivery} <= functions
+    assert {jobs.enqueue_deliveries_again, jobs.forget_deliveries, jobs.look_at_pull_requests} <= functions
 
 
 def test_old_deliveries_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
