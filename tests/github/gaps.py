@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from typing import Any
 
@@ -21,8 +22,8 @@ def instead(world: World, request: Request) -> Answer | None:
         return _emails(world, request)
     if found := re.fullmatch(r"/user/memberships/orgs/([^/]+)", request.path):
         return _membership(world, request, found[1])
-    if request.path.startswith("/orgs/") and not request.login:
-        return error(401, "Requires authentication")
+    if found := re.fullmatch(r"/(?:user/memberships/)?orgs/([^/]+)(?:/(public_)?members/([^/]+))?", request.path):
+        return _membership(world, request, *found.groups())
     repository = world.repository(request.path)
     if repository is None:
         return _NOT_FOUND if request.path.startswith("/repos/") else None
@@ -73,6 +74,24 @@ def _emails(world: World, request: Request) -> Answer:
             {"email": person.email, "primary": True, "verified": True, "visibility": "public" if person.is_email_public else "private"},
         ],
     )
+
+
+def _membership(world: World, request: Request, org: str, public: str | None, login: str | None) -> Answer | None:
+    """Of the asking user, or of somebody else; nobody's membership is public here."""
+    if request.token is None:
+        return error(401, "Requires authentication")
+    if login is None and not request.path.startswith("/user/"):
+        return None
+    if not request.token.has("read:org", "write:org", "admin:org"):
+        return error(403, "You need at least read:org scope.", headers={"X-Accepted-OAuth-Scopes": "admin:org, read:org, write:org"})
+    if login is None:
+        is_member = world.is_member(request.login, org)
+        return reply(200, {"state": "active", "role": "member", "organization": {"login": org}}) if is_member else _NOT_FOUND
+    if public:
+        return _NOT_FOUND
+    if not world.is_member(request.login, org):
+        return Answer(302, [("Location", f"http://emulator.invalid/orgs/{org}/public_members/{login}")], b"")
+    return Answer(204, [], b"") if world.is_member(login, org) else _NOT_FOUND
 
 
 def _permission(world: World, request: Request, repository: Repository, login: str) -> Answer:
@@ -226,6 +245,12 @@ def _add_labels(world: World, request: Request, repository: Repository, number: 
     return None if world.can(request.login, repository, "triage") else error(403, "Must have triage rights to Repository.")
 
 
+def _reply(world: World, request: Request, repository: Repository, number: str) -> None:
+    """The emulator calls it otherwise."""
+    if "in_reply_to" in request.json:
+        request.body = json.dumps(request.json | {"in_reply_to_id": request.json["in_reply_to"]}).encode()
+
+
 _ROUTES: list[tuple[str, str, Any]] = [
     ("GET", r"/collaborators/([^/]+)/permission", _permission),
     ("POST", r"/pulls", _create_pull),
@@ -238,6 +263,7 @@ _ROUTES: list[tuple[str, str, Any]] = [
     ("POST", r"/((?:issues|issues/comments|pulls/comments)/\d+)/reactions", _react),
     ("POST", r"/pulls/(\d+)/requested_reviewers", _request_reviewers),
     ("POST", r"/issues/(\d+)/labels", _add_labels),
+    ("POST", r"/pulls/(\d+)/comments", _reply),
 ]
 
 
