@@ -55,7 +55,9 @@ def begin(kind: str, subject: str) -> Operation:
 
 
 def _queue(kind: str) -> str:
-    """A mirror may be made by any host; what is installed, is installed here."""
+    """A mirror may be made by any host; what is installed, is installed here. Who waits for a pull request does not wait for either."""
+    if kind == "pull_request":
+        return settings.QUEUE_RUNS
     return settings.QUEUE_HOST_OPERATIONS if kind == "install" else settings.QUEUE_OPERATIONS
 
 
@@ -213,6 +215,19 @@ def await_install(run: Run, package: Package, fence: Q) -> None:
         installs.release(package)
 
 
+# --- those of the rooms above this one --------------------------------------------------------------------------------------
+
+PUBLISHING = "tasks.github.publishing"  # named, not imported, as jobs are
+
+
+def _publish(subject: str, progress: Progress) -> None:
+    import_string(f"{PUBLISHING}.perform")(subject, progress)
+
+
+def _publish_failed(subject: str, error: str) -> None:
+    import_string(f"{PUBLISHING}.failed")(subject, error)
+
+
 def _leave(subject: str, progress: Progress) -> None:
     import_string("tasks.leaving.perform")(subject, progress)
 
@@ -221,6 +236,7 @@ KINDS: dict[str, Callable[[str, Progress], None]] = {
     "mirror": _mirror,
     "install": installs.perform,
     "leave": _leave,
+    "pull_request": _publish,
     templates.KIND: templates.perform,
 }
 # What else follows from a failure; nothing waits for a template.
@@ -228,5 +244,6 @@ FAILED: dict[str, Callable[[str, str], None]] = {
     "mirror": _mirror_failed,
     "install": installs.failed,
     "leave": lambda subject, error: None,
+    "pull_request": _publish_failed,
     templates.KIND: lambda subject, error: None,
 }

@@ -1,0 +1,164 @@
+"""The operation "pull_request" of "run:N": push what its Publication says, see to the pull request, write down what it is.
+
+Each step first looks whether it was done before, so that an operation that was killed anywhere, or that two workers hold at once,
+ends with one branch and one pull request.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from tasks.errors import AppError
+from tasks.git.conflicts import Conflicts
+from tasks.git.publish import Published, publish
+from tasks.git.refusals import TokenRefused as TokenRefusedByGit
+from tasks.github import credentials, sightings, wording
+from tasks.github.client import GitHub, Pull, PullExists
+from tasks.github.errors import TokenRefused
+from tasks.github.places import repository_of
+from tasks.models import Publication, PullRequest, RunStatus, TurnKind
+from tasks.running import backends, nudge, operations
+from tasks.running.operations import Progress
+
+KIND = "pull_request"
+REFUSALS = (TokenRefused, TokenRefusedByGit)
+
+
+def subject_of(run_id: int) -> str:
+    return f"run:{run_id}"
+
+
+def perform(subject: str, progress: Progress) -> None:
+    """Do what is asked. Raises what AppError is in the way, its code and the paths in conflict in the Publication."""
+    publication = _find(subject)
+    if publication is None:  # the run is gone
+        return
+    try:
+        _perform(publication, progress)
+    except AppError as error:
+        if isinstance(error, REFUSALS):
+            credentials.refused(publication.by)
+        conflicts: dict[str, Any] = {}
+        if isinstance(error, Conflicts):
+            found = [{"path": one.path, "text": one.text} for one in error.conflicting]
+            conflicts = {"conflicts": found, "conflicts_with": error.commit}
+        Publication.objects.filter(pk=publication.pk).update(error_code=error.code, **conflicts)
+        raise
+    _tell(publication)
+
+
+def failed(subject: str, error: str) -> None:
+    """Say why on the run's pages."""
+    if publication := _find(subject):
+        Publication.objects.filter(pk=publication.pk).update(error=error)
+        _tell(publication)
+
+
+def _find(subject: str) -> Publication | None:
+    related = ("by", "patch__turn", "run__task__repo__owner")
+    return Publication.objects.select_related(*related).filter(run=int(subject.removeprefix("run:"))).first()
+
+
+def _tell(publication: Publication) -> None:
+    run = publication.run
+    nudge.tell([nudge.run_group(run.pk), nudge.user_group(run.task.owner_id)])
+
+
+def _perform(publication: Publication, progress: Progress) -> None:
+    token = credentials.token_for(publication.by)
+    progress(10, f"Pushing {publication.run.branch}")
+    published = _push(publication, token)
+    progress(60, f"Pushed {published.commit[:8]}")
+    pushed = {"head_sha": published.commit, "pushed": publication.patch.sha256}
+    Publication.objects.filter(pk=publication.pk).update(**pushed)
+    if publication.wants_pull_request:
+        progress(70, "Asking GitHub for the pull request")
+        with GitHub(token) as github:
+            pull = _pull(publication, github, published)
+            progress(95, f"Pull request {pull.number}")
+            _write_down(publication, pull, published)
+            _dress(publication, github, pull)
+
+
+def _push(publication: Publication, token: str) -> Published:
+    run, task, repo = publication.run, publication.run.task, publication.run.task.repo
+    return publish(
+        repo.mirror_path,
+        operations.source_of(repo),
+        base_commit=task.base_commit,
+        base_branch=publication.base,
+        patch=bytes(publication.patch.content),
+        branch=run.branch,
+        message=publication.message,
+        author=wording.author(publication.by),
+        at=publication.patch.created_at,
+        co_authors=wording.co_authors(run),
+        token=token,
+        previous=publication.head_sha,
+        rebase=publication.rebases,
+        settled=_settled(publication),
+        scratch=Path(settings.DATA, "publishing"),
+        timeout=4 * settings.GIT_TIMEOUT_S,  # a fetch, a look and a push
+        gid=backends.sandbox_gid(),
+    )
+
+
+def _settled(publication: Publication) -> dict[str, str]:
+    """Path → commit of the base branch with which the agent has brought it together: nothing before the turn that was told to
+    has succeeded, nor after a way back to before it."""
+    by, run = publication.settled_by, publication.run
+    if by is None or publication.patch.turn.number < by or not run.turns.filter(number=by, status=RunStatus.SUCCEEDED).exists():
+        return {}
+    is_taken_back = run.turns.filter(kind=TurnKind.REVERT, number__gt=by, reverts_to__lt=by).exists()
+    return {} if is_taken_back else dict(publication.settled)
+
+
+def _pull(publication: Publication, github: GitHub, published: Published) -> Pull:
+    """The pull request of the run's branch, opened if there is none. One that is over counts if it is for this very commit."""
+    repository, branch = repository_of(publication.run.task.repo), publication.run.branch
+    known = PullRequest.objects.filter(run=publication.run).first()
+    found = github.pull(repository, known.number) if known else github.find_pull(repository, head=branch)
+    if found and (known or found.state in sightings.UNDECIDED or found.head_sha == published.commit):
+        return found
+    try:
+        return github.create_pull(
+            repository,
+            head=branch,
+            base=publication.base,
+            title=publication.title,
+            body=publication.body,
+            is_draft=publication.is_draft,
+        )
+    except PullExists:  # since we looked
+        if (found := github.find_pull(repository, head=branch)) is None:
+            raise
+        return found
+
+
+def _write_down(publication: Publication, pull: Pull, published: Published) -> None:
+    PullRequest.objects.update_or_create(
+        run=publication.run,
+        defaults={
+            "repository": repository_of(publication.run.task.repo),
+            "number": pull.number,
+            "url": pull.url,
+            "branch": publication.run.branch,
+            "base": pull.base,
+            "state": pull.state,
+            "head_sha": published.commit,
+            "turn": publication.patch.turn.number,
+        },
+    )
+
+
+def _dress(publication: Publication, github: GitHub, pull: Pull) -> None:
+    """Labels and reviewers, once: what people take off again stays off."""
+    repository = repository_of(publication.run.task.repo)
+    if publication.labels:
+        github.add_labels(repository, pull.number, publication.labels)
+    if publication.reviewers:
+        github.request_reviews(repository, pull.number, publication.reviewers)
+    Publication.objects.filter(pk=publication.pk).update(labels=[], reviewers=[])

@@ -1,0 +1,187 @@
+"""Verbs: a run's patch becomes a branch and a pull request on GitHub, and follow-ups go to the same one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import transaction
+
+from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed
+from tasks.git.sources import valid_branch
+from tasks.github import credentials, wording
+from tasks.github.client import GitHub
+from tasks.github.errors import TokenRefused
+from tasks.github.places import repository_of
+from tasks.github.publishing import KIND, subject_of
+from tasks.models import Mode, Operation, Patch, Publication, PullRequest, PullRequestState, Run, Turn, User
+from tasks.running import operations, patches
+from tasks.services import send_follow_up
+
+logger = logging.getLogger(__name__)
+
+MOST_NAMES = 20  # labels, or reviewers
+
+
+class SecretsFound(InvalidInput):
+    """The patch holds values of the repository's secrets, and nobody has said that it may."""
+
+    code = "secrets_found"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"The patch contains the value of {', '.join(names)}. Ask for a follow-up that takes it out, or say that it may be published.",
+            field="allows_secrets",
+        )
+
+
+def open_pull_request(
+    *,
+    run: Run,
+    by: User,
+    title: str = "",
+    body: str | None = None,
+    is_draft: bool = False,
+    labels: Sequence[str] = (),
+    reviewers: Sequence[str] = (),
+    base: str = "",
+    allows_secrets: bool = False,
+) -> Publication:
+    """Let the run's newest patch become a pull request; where there is one, the patch goes to it and its words stay.
+
+    May be repeated: while one is being opened, or when all of the patch is there, nothing new begins. Without `body` it is
+    put together from what the agent said, the repository's template and the prompt. What can be known before is checked first;
+    the rest is done by an operation, and its error stands in the Publication.
+    """
+    title = " ".join(title.split()) or wording.title(run)
+    if len(title) > wording.MOST_TITLE:
+        raise InvalidInput(f"The title has {len(title)} characters; {wording.MOST_TITLE} are the most.", field="title")
+    if body is not None and len(body) > wording.MOST_BODY:
+        raise InvalidInput(f"The description has {len(body):,} characters; {wording.MOST_BODY:,} are the most.", field="body")
+    if len(labels) > MOST_NAMES or len(reviewers) > MOST_NAMES:
+        raise InvalidInput(f"A pull request gets at most {MOST_NAMES} labels and as many reviewers.")
+    base = valid_branch(base or run.task.base_branch)
+    check_publishable(run)
+    wanted = {
+        "wants_pull_request": True,
+        "title": title,
+        "body": wording.body(run, template_of(run, by)) if body is None else body,
+        "base": base,
+        "is_draft": is_draft,
+        "labels": list(labels),
+        "reviewers": list(reviewers),
+    }
+    return _ask(run, by, allows_secrets, wanted)
+
+
+def push_branch(*, run: Run, by: User, allows_secrets: bool = False) -> Publication:
+    """Push the run's newest patch to its branch, and leave what else is done with it to others. May be repeated."""
+    known = Publication.objects.filter(run=run).first()
+    kept = {"title": known.title, "base": known.base} if known else {"title": wording.title(run), "base": run.task.base_branch}
+    return _ask(run, by, allows_secrets, {"wants_pull_request": False, **kept})
+
+
+def update_pull_request(*, run: Run, by: User, allows_secrets: bool = False, rebases: bool = True) -> Publication:
+    """Do what was asked for last once more, with the run's newest patch: after a follow-up, or after an error. May be repeated.
+
+    Without `rebases` the commit stands on the task's base commit, and conflicts with the base branch are left to GitHub.
+    """
+    if not Publication.objects.filter(run=run).exists():
+        raise Conflict("Nothing of this run was published yet. Open a pull request first.")
+    return _ask(run, by, allows_secrets, {"rebases": rebases})
+
+
+def check_publishable(run: Run) -> Patch:
+    """The run's newest patch. An AppError says why it cannot be published, as far as that is known here; asks nobody."""
+    repository_of(run.task.repo)
+    run.task.repo.check_present()
+    if not run.is_over:
+        raise Conflict("The run is not over yet. Wait for its end, or stop it.")
+    patch = patches.newest(run)
+    if patch is None:
+        raise Conflict("The run has changed nothing, so there is nothing to publish.")
+    pull = PullRequest.objects.filter(run=run).first()
+    if pull and pull.state == PullRequestState.MERGED:
+        raise Conflict(f"Pull request #{pull.number} is merged. Start a new task for what comes next.")
+    if pull and pull.state == PullRequestState.CLOSED:
+        raise Conflict(f"Pull request #{pull.number} is closed. Reopen it on GitHub first.")
+    return patch
+
+
+def _ask(run: Run, by: User, allows_secrets: bool, wanted: dict[str, Any]) -> Publication:
+    patch = check_publishable(run)
+    is_known = Publication.objects.filter(run=run, patch=patch).exists()  # then somebody has said so before
+    if patch.secrets_found and not allows_secrets and not is_known:
+        raise SecretsFound(patch.secrets_found)
+    _check_access(by, repository_of(run.task.repo))
+    with transaction.atomic():
+        Run.objects.select_for_update().get(pk=run.pk)  # pressed twice, the second waits here for the first
+        known = Publication.objects.filter(run=run).first()
+        if known and (is_at_work(run) or _is_there(known, patch, wanted)):
+            return known
+        later = patch.turn if known and known.head_sha else None
+        wanted |= {"by": by, "patch": patch, "error": "", "error_code": "", "conflicts": []}
+        if known is None or patch.pk != known.patch_id or (known.error_code and not known.head_sha):
+            title = wanted.get("title") or (known.title if known else "")
+            wanted["message"] = wording.message(run, title, later)  # else it may be in a commit that is pushed already
+        publication, _ = Publication.objects.update_or_create(run=run, defaults=wanted)
+        operations.begin(KIND, subject_of(run.pk))
+    return publication
+
+
+def _is_there(known: Publication, patch: Patch, wanted: dict[str, Any]) -> bool:
+    """Whether all that is asked for is on GitHub already."""
+    wants_pull = wanted.get("wants_pull_request", known.wants_pull_request)
+    has_pull = not wants_pull or PullRequest.objects.filter(run=known.run_id).exists()
+    return known.pushed == patch.sha256 and has_pull and not known.error
+
+
+def _check_access(by: User, repository: str) -> None:
+    """TokenRefused, NotAllowed or what else keeps this user from pushing to the repository now."""
+    try:
+        with GitHub(credentials.token_for(by)) as github:
+            found = github.repo(repository)
+    except TokenRefused:
+        credentials.refused(by)
+        raise
+    if not found.can_push:
+        why = "it is archived" if found.is_archived else "your GitHub account may not. Ask its owners for write access"
+        raise NotAllowed(f"Nothing can be pushed to {repository}: {why}, or download the patch.")
+
+
+def template_of(run: Run, by: User) -> str:
+    """The repository's template for pull requests; "" when there is none, or when GitHub cannot be asked now."""
+    try:
+        with GitHub(credentials.token_for(by)) as github:
+            return github.pull_template(repository_of(run.task.repo))
+    except AppError as error:  # what is in the way will be told when it is sent
+        logger.info("No template for run %s: %s", run.pk, error)
+        return ""
+
+
+def send_conflicts(*, run: Run, by: User) -> Turn:
+    """Tell the agent, as a follow-up, what conflicts with the base branch. From the end of that turn on, what the patch has of these
+    files counts as brought together with what the base branch has of them now."""
+    publication = Publication.objects.filter(run=run).exclude(conflicts=[]).first()
+    if publication is None or is_at_work(run):
+        raise Conflict("There are no conflicts to send. Publish again to see whether there are any.")
+    with transaction.atomic():
+        turn = send_follow_up(run=run, by=by, prompt=wording.conflicts(publication), mode=Mode.CODE)
+        paths = [one["path"] for one in publication.conflicts]
+        settled = publication.settled | dict.fromkeys(paths, publication.conflicts_with)
+        told = {"settled": settled, "settled_by": turn.number, "conflicts": [], "error": "", "error_code": ""}
+        Publication.objects.filter(pk=publication.pk).update(**told)
+    return turn
+
+
+# --- how it stands ------------------------------------------------------------------------------------------------------
+
+
+def operation_of(run: Run) -> Operation | None:
+    """The newest that published something of this run."""
+    return Operation.objects.filter(kind=KIND, subject=subject_of(run.pk)).order_by("-pk").first()
+
+
+def is_at_work(run: Run) -> bool:
+    return Operation.objects.filter(kind=KIND, subject=subject_of(run.pk), status__in=operations.UNFINISHED).exists()
