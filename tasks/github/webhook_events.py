@@ -131,7 +131,7 @@ def push(repository: str, action: str, fields: Fields) -> str:
 
 def repository(repository: str, action: str, fields: Fields) -> str:
     if action in ("renamed", "transferred"):
-        return _moved(_old_name(repository, action, fields))
+        return _moved(_old_name(repository, action, fields), repository)
     if action == "deleted":
         undecided = _known(repository).filter(state__in=UNDECIDED)
         for row in undecided:
@@ -149,6 +149,8 @@ def repository(repository: str, action: str, fields: Fields) -> str:
 
 
 def _old_name(new: str, action: str, fields: Fields) -> str:
+    if not new:
+        raise _nameless()
     owner, _, name = new.partition("/")
     if action == "renamed":
         return f"{owner}/{fields.text('changes.repository.name.from', most=100)}"
@@ -156,16 +158,21 @@ def _old_name(new: str, action: str, fields: Fields) -> str:
     return f"{user or fields.text('changes.owner.from.organization.login', most=100)}/{name}"
 
 
-def _moved(old: str) -> str:
-    """A payload is not believed in where our branches are pushed next: GitHub is asked by the old name, which leads to the new one."""
-    keys = list(_known(old).values_list("pk", flat=True))
-    polling.ask_soon(keys)
-    return f"GitHub is asked where {old} is now."
+def _moved(old: str, new: str) -> str:
+    """From now on GitHub is asked by the new name, and its deliveries are known by it. Where our branches are pushed to is the
+    repository's source, which a payload does not change."""
+    sightings.mark(_known(old), repository=new)
+    polling.ask_soon(list(sightings.rows(new).values_list("pk", flat=True)))
+    return f"{old} is {new} now."
+
+
+def _nameless() -> Unusable:
+    return Unusable("Nothing was done: the payload names no repository.")
 
 
 def _known(repository: str) -> QuerySet[PullRequest]:
     if not repository:
-        raise Unusable("Nothing was done: the payload names no repository.")
+        raise _nameless()
     found = sightings.rows(repository)
     if not found.exists():
         raise Ignored("Nothing was done: no run here has opened a pull request in that repository.")

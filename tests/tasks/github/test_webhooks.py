@@ -276,14 +276,18 @@ def test_in_an_archived_repository_nothing_can_be_merged(pull: PullRequest) -> N
     ("action", "name", "changes"),
     [
         ("renamed", "octo/new", {"repository": {"name": {"from": "hello"}}}),
-        ("transferred", "evil/hello", {"owner": {"from": {"user": {"login": "octo"}}}}),
-        ("transferred", "evil/hello", {"owner": {"from": {"organization": {"login": "octo"}}}}),
+        ("transferred", "new/hello", {"owner": {"from": {"user": {"login": "octo"}}}}),
+        ("transferred", "new/hello", {"owner": {"from": {"organization": {"login": "octo"}}}}),
     ],
 )
-def test_where_a_repository_has_moved_to_is_asked_and_not_believed(pull: PullRequest, action: str, name: str, changes: Any) -> None:
+def test_where_a_repository_has_moved_to_is_known_and_pushes_go_where_they_went(
+    pull: PullRequest, action: str, name: str, changes: Any
+) -> None:
+    source = pull.run.task.repo.source
     assert deliver("repository", about(name, action=action, changes=changes)).status == DeliveryStatus.DONE
-    assert now(pull).repository == "octo/hello"
+    assert now(pull).repository == name
     assert is_asked_for(pull)
+    assert PullRequest.objects.get().run.task.repo.source == source
 
 
 @pytest.mark.parametrize("event", ["installation", "issues", "issue_comment", "star"])
