@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.github import people, webhooks
+from tasks.github import people, polling, webhooks
 
-__all__ = ["check_everybody", "enqueue_deliveries_again", "forget_deliveries", "work_on_delivery"]
+__all__ = ["check_everybody", "enqueue_deliveries_again", "forget_deliveries", "look_at_pull_requests", "work_on_delivery"]
 
 
 def work_on_delivery(delivery_id: int) -> None:
@@ -21,3 +21,7 @@ def forget_deliveries() -> None:
 
 def check_everybody() -> None:
     people.check_everybody()
+
+
+def look_at_pull_requests() -> None:
+    polling.look()
