@@ -18,6 +18,7 @@ from tests.github.repositories import Repository
 from tests.github.world import Request, Token, World, error, reply
 
 _GIT = re.compile(r"/([^/]+/[^/]+?)(?:\.git)?/(info/refs|git-upload-pack|git-receive-pack)")
+_HOST = urlsplit(BASE).netloc
 _OF_WEB = ("html_url", "avatar_url", "clone_url", "svn_url", "diff_url", "patch_url")
 _PASSED_ON = ("accept", "content-type", "cookie", "user-agent")
 _DROPPED = ("connection", "content-length", "date", "keep-alive", "transfer-encoding", "access-control-allow-origin")
@@ -157,8 +158,9 @@ class Front:
         if isinstance(value, dict):
             is_link = key == "html"  # of _links
             return {name: self.rewritten(one, "html_url" if is_link else name) for name, one in value.items()}
-        if isinstance(value, str) and BASE in value:
-            return value.replace(BASE, self.url if key in _OF_WEB else f"{self.url}/api/v3")
+        if isinstance(value, str) and _HOST in value:
+            value = value.replace(BASE, self.url if key in _OF_WEB else f"{self.url}/api/v3")
+            return value.replace(_HOST, urlsplit(self.url).netloc)  # of git:// and git@
         return value
 
     def tell_what_happened(self) -> None:
@@ -255,6 +257,7 @@ def handler(front: Front) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version, sys_version = "github.com", ""
+        wbufsize, disable_nagle_algorithm = -1, True  # or each answer would cost 40 ms
 
         def _do(self) -> None:
             address = urlsplit(self.path)
@@ -277,6 +280,7 @@ def handler(front: Front) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             try:
                 self.wfile.write(b"" if self.command == "HEAD" or answer.status in (204, 304) else answer.body)
+                self.wfile.flush()
             except OSError:
                 self.close_connection = True  # who asked has gone
 

@@ -57,8 +57,9 @@ class Repository:
 
     def create(self) -> None:
         self.path.mkdir(parents=True)
-        self.git("init", "--quiet", "--bare", "--initial-branch", self.default_branch)
-        for name, value in (("http.receivepack", "true"), ("uploadpack.allowAnySHA1InWant", "true"), ("gc.auto", "0")):
+        self.git("init", "--quiet", "--bare", "--template=", "--initial-branch", self.default_branch)
+        packed = (("fastimport.unpackLimit", "1"), ("receive.unpackLimit", "1"))  # fewer folders to remove
+        for name, value in (("http.receivepack", "true"), ("uploadpack.allowAnySHA1InWant", "true"), ("gc.auto", "0"), *packed):
             self.git("config", name, value)
         hook = self.path / "hooks" / "update"
         hook.parent.mkdir(exist_ok=True)
