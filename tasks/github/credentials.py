@@ -123,7 +123,7 @@ def needs_sign_in(account: GitHubAccount) -> bool:
 
 
 def is_refused(user: User) -> bool:
-    """Whether the user is to be asked to connect GitHub again: one cheap question, for every page."""
+    """Whether the user is to be asked to connect GitHub again: one cheap question, for pages."""
     is_over = Q(refused_at__isnull=False) | Q(expires_at__lte=Now())
     return GitHubAccount.objects.filter(is_over, user=user).exclude(token_encrypted=b"").exists()
 

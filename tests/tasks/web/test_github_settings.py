@@ -245,6 +245,6 @@ def test_a_token_that_github_refused_is_asked_for_anew(alice: User, as_alice: Cl
     credentials.refused(alice)
     assert GitHubAccount.objects.get().refused_at is not None
     assert "GitHub does not take this token any more. Connect again, or paste a new one." in text(as_alice.get("/settings/"))
-    page = text(as_alice.get("/"))
+    page = text(as_alice.get("/repos/"))
     assert "GitHub does not take your token any more." in page
     assert 'href="/settings/#github"' in page
