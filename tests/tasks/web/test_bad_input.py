@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 PARAMETERS = (
     *("q", "show", "in", "agent", "before", "after", "to", "until", "tab", "seen", "repo", "template", "source", "task"),
-    *("ids", "run", "change", "server", "next", "branch", "mode", "by_itself"),
+    *("ids", "run", "change", "server", "next", "branch", "mode", "by_itself", "code", "state", "error"),
 )
 NASTY = {
     "nothing": "",
@@ -59,7 +59,7 @@ FIELDS = (
     *("task", "confirmed", "back", "number", "run", "name", "value", "lines", "phase", "is_secret", "setup_script", "check_command"),
     *("network_preset", "network_hosts", "display_name", "email", "theme", "notify", "old_password", "new_password", "again"),
     *("scope", "expires_in_days", "username", "password", "is_replacing", "changes", "next"),
-    *("provider", "kind", "secret", "base_url", "for_site", "url", "command", "env"),
+    *("provider", "kind", "secret", "base_url", "for_site", "url", "command", "env", "token"),
 )
 RIGHT = {
     "prompt": "do it",

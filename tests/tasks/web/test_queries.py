@@ -19,6 +19,7 @@ from tasks.models import (
     Attachment,
     Credential,
     Event,
+    GitHubAccount,
     Patch,
     PreparedEnvironment,
     Preset,
@@ -62,6 +63,7 @@ class World:
         self.key = Credential(owner=owner, provider="openai", base_url="https://nowhere.invalid", checked_at=timezone.now())
         self.key.secret = "sk-0123456789abcdef"
         self.key.save()
+        GitHubAccount.objects.create(user=owner, github_id=1, login="octo", token_encrypted=b"x")
         self.attachment = self._attachment("first")
         self.trial = self._run(make_task(repo=self.repo, is_trial=True), "running")
         self.prepared = self._prepared(0)
@@ -175,6 +177,9 @@ CALLS: dict[str, list[Call]] = {
     "run-event": [show("@run", "2")],
     "run-raw-events": [show("@run")],
     "run-patch": [show("@run")],
+    "run-pull": [show("@run"), part(show("@run")), do("@over", status=422)],
+    "run-pull-update": [do("@over")],
+    "run-pull-resolve": [do("@over")],
     "run-stop": [do("@working")],
     "run-retry": [do("@over")],
     "run-follow-up": [do("@over", prompt="more"), do("@over", prompt="", status=422)],
@@ -211,6 +216,8 @@ CALLS: dict[str, list[Call]] = {
     "sign-in": [Call(status=302)],
     "login-link": [show("wrong"), do("wrong", status=410)],
     "sign-out": [do()],
+    "github_login": [do()],
+    "github_callback": [Call(status=403)],
     "github-webhook": [do(status=404)],
     "settings": [show()],
     "settings-profile": [do(display_name="Alice")],
@@ -222,6 +229,10 @@ CALLS: dict[str, list[Call]] = {
     "settings-keys": [do(status=422, provider="openai", secret="short")],
     "key-check": [do("@key")],
     "key-remove": [show("@key"), do("@key")],
+    "settings-github": [do(status=422, token="short")],
+    "github-connect": [do()],
+    "github-disconnect": [show(), do()],
+    "account-delete": [show(), do(status=422, name="somebody else")],
     "sessions-end": [show(), do()],
     "styleguide": [show()],
 }
@@ -252,6 +263,7 @@ def test_every_view_is_named_here() -> None:
 @pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{name}-{number}" for name, number in CASES])
 def test_a_view_asks_no_more_when_there_is_more(as_alice: Client, world: World, settings: Settings, name: str, number: int) -> None:
     settings.PASSWORD_LOGIN = True
+    settings.GITHUB_CLIENT_ID = settings.GITHUB_CLIENT_SECRET = "x"
     call = CALLS[name][number]
     queries(as_alice, world, name, call)  # what is asked once only, as for content types
     few = queries(as_alice, world, name, call)
