@@ -43,6 +43,6 @@ def leave(request: Request) -> HttpResponse:
         "form": form,
         "tasks": tasks.filter(is_trial=False).count(),
         "repos": Repo.objects.filter(owner=request.user, removed_at=None).count(),
-        "active": Run.objects.filter(task__in=tasks).exclude(status__in=FINAL).count(),
+        "at_work": Run.objects.filter(task__in=tasks).exclude(status__in=FINAL).count(),
     }
     return render(request, "tasks/leave.html", context, status=422 if form.errors else 200)
