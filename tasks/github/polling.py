@@ -9,7 +9,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.core.cache import cache
@@ -30,6 +29,7 @@ logger = logging.getLogger(__name__)
 OFTEN, SELDOM = timedelta(minutes=2), timedelta(minutes=5)
 LIVELY = timedelta(hours=1)  # after the last change: so long it is looked at often
 PAUSE = timedelta(minutes=5)  # after an error
+MOST_BASE = 250  # characters of a branch's name that a row holds
 ROUND_S = 60.0
 MOST_LOOKED_AT = 1000  # in one round: those that were seen longest ago
 _ASKED_FOR = timedelta(minutes=10)
@@ -55,82 +55,81 @@ def look() -> None:
             return
         try:
             end = time.monotonic() + ROUND_S
-            for due in _due():
+            for pk, is_lively in _due():
                 if time.monotonic() > end:
                     return
-                _ask(due)
+                _ask(pk, is_lively=is_lively)
         finally:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOOKING])
 
 
-@dataclass(frozen=True)
-class _Due:
-    """A pull request that it is time to look at. `has_news`: something has happened to it that GitHub is to be asked about."""
-
-    row: PullRequest
-    has_news: bool
-    is_lively: bool
-
-    @property
-    def etag(self) -> str:
-        """ "" where the whole answer is wanted: checks begin and end without a change of the pull request as such."""
-        waits_for_checks = self.row.checks == "pending" or (self.is_lively and not self.row.checks)
-        return "" if self.has_news or waits_for_checks else self.row.etag
-
-
-def _due() -> list[_Due]:
-    undecided = PullRequest.objects.filter(state__in=UNDECIDED).exclude(repository="").select_related("run__task__owner")
-    rows = list(undecided.order_by(F("seen_at").asc(nulls_first=True), "pk")[:MOST_LOOKED_AT])
-    marks = cache.get_many(_key(kind, row.pk) for kind in ("soon", "lively", "pause") for row in rows)
-    now, found = timezone.now(), []
-    for row in rows:
-        has_news = _key("soon", row.pk) in marks
-        is_lively = _key("lively", row.pk) in marks or row.created_at > now - LIVELY
-        is_old = row.seen_at is None or row.seen_at <= now - (OFTEN if is_lively else SELDOM)
-        if (has_news or is_old) and _key("pause", row.pk) not in marks:
-            found.append(_Due(row, has_news, is_lively))
-    return sorted(found, key=lambda due: not due.has_news)
+def _due() -> list[tuple[int, bool]]:
+    """The ids of those that it is time to look at, and whether something happened to them lately."""
+    undecided = PullRequest.objects.filter(state__in=UNDECIDED).exclude(repository="")
+    rows = undecided.order_by(F("seen_at").asc(nulls_first=True), "pk").values_list("pk", "seen_at", "created_at")
+    found = list(rows[:MOST_LOOKED_AT])
+    marks = cache.get_many([_key(kind, pk) for kind in ("soon", "lively", "pause") for pk, _, _ in found])
+    now, news, old = timezone.now(), [], []
+    for pk, seen_at, created_at in found:
+        is_lively = _key("lively", pk) in marks or created_at > now - LIVELY
+        if _key("pause", pk) in marks:
+            continue
+        if _key("soon", pk) in marks:
+            news.append((pk, is_lively))
+        elif seen_at is None or seen_at <= now - (OFTEN if is_lively else SELDOM):
+            old.append((pk, is_lively))
+    return news + old
 
 
-def _ask(due: _Due) -> None:
+def _ask(pk: int, *, is_lively: bool) -> None:
     """Ask GitHub with the token of the run's owner, and put what it says into the row. What goes wrong is tried again later."""
-    row, owner = due.row, due.row.run.task.owner
+    row = PullRequest.objects.filter(pk=pk, state__in=UNDECIDED).first()
+    if row is None:
+        return
+    owner = row.run.task.owner
+    # Set before anything can go wrong, so that one that breaks this round is not the first of the next.
+    cache.set(_key("pause", pk), True, PAUSE.total_seconds())
     try:
         token = credentials.token_for(owner)
     except AppError as error:
-        _pause(row, error)
+        logger.info("%s was not looked at: %s", row, error.message)
         return
     if (until := cache.get(_limit_key(token))) is not None and until > timezone.now():
         return
-    cache.delete(_key("soon", row.pk))  # what happens from here on has to be asked again
+    has_news = cache.delete(_key("soon", pk))  # what happens from here on has to be asked again
     try:
         with GitHub(token) as github:
-            sighting = _sighting(github, row, due.etag)
+            sighting = _sighting(github, row, "" if has_news or _waits_for_checks(row, is_lively) else row.etag)
     except RateLimited as error:
         _wait(token, error)
-        if due.has_news:
-            ask_soon([row.pk])
-    except TokenRefused as error:
-        credentials.refused(owner)
-        _pause(row, error)
+        if has_news:
+            ask_soon([pk])
     except AppError as error:
-        _pause(row, error)
+        if isinstance(error, TokenRefused):
+            credentials.refused(owner)
+        logger.info("%s was not looked at: %s", row, error.message)
     else:
-        if sightings.see(row.pk, sighting) is Seen.NEWS:
-            cache.set(_key("lively", row.pk), True, LIVELY.total_seconds())
+        if sightings.see(pk, sighting) is Seen.NEWS:
+            cache.set(_key("lively", pk), True, LIVELY.total_seconds())
+        cache.delete(_key("pause", pk))
+
+
+def _waits_for_checks(row: PullRequest, is_lively: bool) -> bool:
+    """Checks begin and end without a change of the pull request as such, so that its ETag does not tell."""
+    return row.checks == "pending" or (is_lively and not row.checks)
 
 
 def _sighting(github: GitHub, row: PullRequest, etag: str) -> Sighting:
     at = timezone.now()
     pull = github.pull(row.repository, row.number, etag)
     if pull is None:
-        return Sighting(at=at, etag=etag)
+        return Sighting(at=at, etag=None)
     state = PullRequestState(pull.state)
     checks = review = None
     if state in UNDECIDED:
         checks = _unless_forbidden(lambda: github.checks(row.repository, pull.head_sha).state)
         review = _unless_forbidden(lambda: github.reviews(row.repository, row.number).state)
-    return Sighting(at=at, state=state, base=pull.base, checks=checks, review=review, mergeable=pull.mergeable, etag=pull.etag)
+    return Sighting(at=at, state=state, base=pull.base[:MOST_BASE], checks=checks, review=review, mergeable=pull.mergeable, etag=pull.etag)
 
 
 def _unless_forbidden(ask: Callable[[], str]) -> str | None:
@@ -140,11 +139,6 @@ def _unless_forbidden(ask: Callable[[], str]) -> str | None:
     except PermissionMissing as error:
         logger.info("%s", error.message)
         return None
-
-
-def _pause(row: PullRequest, error: AppError) -> None:
-    logger.info("%s was not looked at: %s", row, error.message)
-    cache.set(_key("pause", row.pk), True, PAUSE.total_seconds())
 
 
 def _wait(token: str, error: RateLimited) -> None:

@@ -32,7 +32,7 @@ class Sighting:
     checks: str | None = None
     review: str | None = None
     mergeable: str | None = None
-    etag: str = ""
+    etag: str | None = ""
 
 
 class Seen(Enum):

@@ -13,7 +13,9 @@ from django.db.models import F
 from django.utils import timezone
 from pytest_django import Settings
 
-from tasks.github import jobs, polling
+from tasks.github import jobs, polling, sightings
+from tasks.github.client import GitHub
+from tasks.github.sightings import Seen, Sighting
 from tasks.models import GitHubAccount, PullRequest, Run, RunStatus, SandboxStatus
 from tests.github.server import GitHubServer, github_server
 
@@ -205,3 +207,43 @@ def test_without_any_token_nothing_is_asked(server: GitHubServer, pull: PullRequ
     settings.GITHUB_TOKEN = ""
     jobs.look_at_pull_requests()
     assert server.seen == []
+
+
+def test_one_that_breaks_a_round_does_not_break_the_next(
+    server: GitHubServer, shop: str, pull: PullRequest, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.push(shop, "asynccode/1", {"c.txt": "c\n"})
+    other = add_pull(server, shop, make_run())
+    see = sightings.see
+
+    def broken(pk: int, sighting: Sighting) -> Seen:
+        assert pk != pull.pk, "a bug of ours"
+        return see(pk, sighting)
+
+    monkeypatch.setattr(sightings, "see", broken)
+    with pytest.raises(AssertionError):
+        jobs.look_at_pull_requests()
+    jobs.look_at_pull_requests()
+    assert now(other).seen_at is not None
+
+
+def test_what_a_webhook_changes_while_github_is_asked_is_asked_again(
+    server: GitHubServer, pull: PullRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is that nothing has changed since the last one; the row has."""
+    jobs.look_at_pull_requests()
+    cache.clear()
+    later(10)
+    ask = GitHub.pull
+
+    def meanwhile(*args: Any) -> Any:
+        sightings.mark(PullRequest.objects.all(), mergeable="")
+        return ask(*args)
+
+    monkeypatch.setattr(GitHub, "pull", meanwhile)
+    jobs.look_at_pull_requests()
+    assert now(pull).mergeable == ""
+    monkeypatch.undo()
+    later(10)
+    jobs.look_at_pull_requests()
+    assert now(pull).mergeable == "clean"
