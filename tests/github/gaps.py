@@ -20,8 +20,6 @@ def instead(world: World, request: Request) -> Answer | None:
     """GitHub's answer where the emulator has none or a wrong one; None where it may be asked."""
     if request.path == "/user/emails":
         return _emails(world, request)
-    if found := re.fullmatch(r"/user/memberships/orgs/([^/]+)", request.path):
-        return _membership(world, request, found[1])
     if found := re.fullmatch(r"/(?:user/memberships/)?orgs/([^/]+)(?:/(public_)?members/([^/]+))?", request.path):
         return _membership(world, request, *found.groups())
     repository = world.repository(request.path)
@@ -49,16 +47,6 @@ def _access(world: World, request: Request, repository: Repository) -> Answer | 
     if repository.is_archived:
         return error(403, "Repository was archived so is read-only.")
     return None
-
-
-def _membership(world: World, request: Request, org: str) -> Answer:
-    """Of the one whose token it is."""
-    if request.token is None:
-        return error(401, "Requires authentication")
-    if not request.token.has("read:org", "admin:org"):
-        return error(403, "You need at least read:org scope to read this.")
-    orgs = world.people[request.login].orgs
-    return reply(200, {"state": "active", "role": "member", "organization": {"login": org}}) if org in orgs else _NOT_FOUND
 
 
 def _emails(world: World, request: Request) -> Answer:
