@@ -74,9 +74,16 @@ def ask(path: str, token: str) -> requests.Response:
     """GitHub's answer to one question about the token's account, whatever its status. Unclear when there is none."""
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"}
     try:
-        return requests.get(settings.GITHUB_API_URL + path, headers=headers, timeout=ASK_S, allow_redirects=False)
+        with as_it_is(requests.Session()) as session:
+            return session.get(settings.GITHUB_API_URL + path, headers=headers, timeout=ASK_S, allow_redirects=False)
     except requests.RequestException:
         raise Unclear("GitHub does not answer. Try again in a few minutes.") from None
+
+
+def as_it_is(session: requests.Session) -> requests.Session:
+    """The session, which puts no login of this machine's ~/.netrc in the place of the token: the answer would be about somebody else."""
+    session.auth = lambda request: request
+    return session
 
 
 def told(answer: requests.Response) -> dict[str, Any]:

@@ -108,17 +108,22 @@ def _take_token(account: GitHubAccount, person: Person) -> list[str]:
 
 def connect(*, user: User, person: Person) -> GitHubAccount:
     """The user's own GitHub account from now on, with this token in place of the one there was."""
+    others = Conflict(f"Somebody else here has connected {person.login}. Sign in as them and disconnect it first.")
     with transaction.atomic():
         User.objects.select_for_update(no_key=True).get(pk=user.pk)
         if GitHubAccount.objects.filter(github_id=person.github_id).exclude(user=user).exists():
-            raise Conflict(f"Somebody else here has connected {person.login}. Sign in as them and disconnect it first.")
+            raise others
         account = GitHubAccount.objects.filter(user=user).first()
         if account is not None and account.github_id != person.github_id:
             raise Conflict(f"This is {person.login} at GitHub, but you are connected as {account.login}. Disconnect that one first.")
         account = account or GitHubAccount(user=user, github_id=person.github_id)
         account.login = person.login
         _take_token(account, person)
-        account.save()
+        try:
+            with transaction.atomic():
+                account.save()
+        except IntegrityError:  # at the same moment
+            raise others from None
     return account
 
 

@@ -90,7 +90,7 @@ def callback(request: HttpRequest) -> HttpResponse:
     _check_is_on()
     try:
         response: HttpResponse = OAuth2CallbackView.adapter_view(GitHub)(request)
-    except (ValueError, KeyError, TypeError):  # allauth takes answers for what they should be
+    except (ValueError, KeyError, TypeError, AttributeError):  # allauth takes answers for what they should be
         logger.exception("GitHub's answer to a sign-in makes no sense.")
         return _refused(request, PROBLEM_SILENT, 502)
     return response
@@ -125,7 +125,8 @@ class GitHub(GitHubOAuth2Adapter):  # type: ignore[misc]  # allauth is not typed
         except requests.RequestException as error:
             logger.info("GitHub does not tell somebody's e-mail addresses (%s).", type(error).__name__)
             return []
-        return [one for one in found or [] if {"email", "primary", "verified"} <= one.keys()]
+        rows = found if isinstance(found, list) else []
+        return [one for one in rows if isinstance(one, dict) and {"email", "primary", "verified"} <= one.keys()]
 
 
 class Provider(GitHubProvider):  # type: ignore[misc]
@@ -138,6 +139,9 @@ class Adapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     def get_provider(self, request: HttpRequest, provider: str, client_id: str | None = None) -> Provider:
         app = SocialApp(provider="github", client_id=settings.GITHUB_CLIENT_ID, secret=settings.GITHUB_CLIENT_SECRET)
         return Provider(request, app=app)
+
+    def get_requests_session(self) -> requests.Session:
+        return admission.as_it_is(super().get_requests_session())
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         return False
@@ -196,7 +200,7 @@ def _not_come_back(request: HttpRequest, error: Any, exception: Any, context: di
     if isinstance(exception, requests.RequestException):
         logger.warning("GitHub does not answer to a sign-in: %s", type(exception).__name__)
         return _refused(request, PROBLEM_SILENT, 502, is_connecting=is_connecting)
-    logger.warning("GitHub refuses a sign-in: %s", request.GET.get("error", type(exception).__name__)[:100])
+    logger.warning("GitHub refuses a sign-in: %r", request.GET.get("error", type(exception).__name__)[:100])
     return _refused(request, PROBLEM_REFUSED, 403, is_connecting=is_connecting)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -297,6 +298,22 @@ def test_trouble_at_github_is_a_sentence_and_no_session(
     assert 'role="alert"' in text(response)
     assert "app-secret" not in text(response)
     assert not is_in(client)
+
+
+def test_a_login_in_the_servers_netrc_stands_in_for_nobody(
+    github: GitHubServer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.GITHUB_ALLOWED_ORGS = frozenset({"acme"})
+    github.add_user("operator", "ghp_operator", orgs=["acme"])
+    github.add_user("stranger")
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login operator password ghp_operator\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    client, response = sign_in(github, "stranger")
+    assert response.status_code == 403
+    assert "Your GitHub account stranger may not come in here." in text(response)
+    assert not is_in(client)
+    assert not any(seen.login == "operator" for seen in github.seen)
 
 
 def test_a_profile_without_a_verified_address_is_fine(github: GitHubServer, settings: Settings) -> None:
