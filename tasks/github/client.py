@@ -9,6 +9,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 from django.conf import settings
+from django.views.decorators.debug import sensitive_variables
 
 from tasks.github import answers
 from tasks.github.answers import (
@@ -60,6 +61,7 @@ class GitHub:
     Repositories are named OWNER/NAME. Keeps a connection: `close` it where many are made, or use it as a context.
     """
 
+    @sensitive_variables("token")
     def __init__(self, token: str) -> None:
         self._connection = Connection(token)
 

@@ -6,7 +6,9 @@ Nothing here follows a link of GitHub's: pages are asked for by their number. So
 from __future__ import annotations
 
 import json
+import logging
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,12 +17,16 @@ from urllib.parse import urlsplit
 
 import requests
 from django.conf import settings
+from django.views.decorators.debug import sensitive_variables
 from github import Auth, Github
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, RequestsResponse
 
 from tasks.github.errors import GitHubError, NotFoundOnGitHub, PermissionMissing, RateLimited, Refused, TokenRefused, Unavailable
 
-TIMEOUT_S = 15
+logger = logging.getLogger(__name__)
+
+TIMEOUT_S = 15  # for a connection, and for each piece of an answer
+MOST_S = 60  # for an answer whose pieces never end
 PER_PAGE = 100
 _MOST_BYTES = 16 * 2**20  # of one answer
 _SECONDARY_WAIT = timedelta(minutes=1)  # where GitHub does not say how long
@@ -45,8 +51,10 @@ class _Response:
     def __init__(self, response: requests.Response) -> None:
         self.status = 503 if response.status_code == 202 else response.status_code
         self._headers = response.headers
-        content = bytearray()
+        content, until = bytearray(), time.monotonic() + MOST_S
         for chunk in response.iter_content(2**16):
+            if time.monotonic() > until:
+                raise requests.Timeout
             content += chunk
             if len(content) > _MOST_BYTES:
                 raise _TooMuch
@@ -105,6 +113,7 @@ class Answer:
 class Connection:
     """`close` it, or use it as a context, since it keeps its connection for the next request."""
 
+    @sensitive_variables("token")
     def __init__(self, token: str) -> None:
         github = Github(
             auth=Auth.Token(token),
@@ -122,6 +131,7 @@ class Connection:
     def close(self) -> None:
         self._connection.close()
 
+    @sensitive_variables("headers")
     def ask(
         self,
         method: str,
@@ -136,14 +146,17 @@ class Connection:
         headers = {"Accept": "application/vnd.github+json"} | ({"If-None-Match": etag} if etag else {})
         try:
             status, said, text = self._requester.requestJson(method, path, dict(parameters or {}), headers, body, cnx=self._connection)
-        except requests.Timeout as error:
-            raise Unavailable(f"GitHub did not answer within {TIMEOUT_S} s. Try again.") from error
+        # Without their causes, whose frames hold the request's headers, and so the token.
+        except requests.Timeout:
+            raise Unavailable("GitHub did not answer in time. Try again.") from None
         except requests.RequestException as error:
-            raise Unavailable(f"GitHub cannot be reached at {_host()}. Check the server's network, and try again.") from error
-        except _TooMuch as error:
-            raise Unavailable(f"GitHub's answer is longer than {_MOST_BYTES // 2**20} MB, which is more than is read.") from error
+            logger.info("GitHub cannot be reached: %s", error)
+            raise Unavailable(f"GitHub cannot be reached at {_host()}. Check the server's network, and try again.") from None
+        except _TooMuch:
+            raise Unavailable(f"GitHub's answer is longer than {_MOST_BYTES // 2**20} MB, which is more than is read.") from None
         except (RuntimeError, ValueError) as error:  # redirected elsewhere or in a circle; headers that are no numbers
-            raise Unavailable(f"{_host()} answered in a way that GitHub does not. Check GITHUB_URL.") from error
+            logger.info("GitHub's answer to %s makes no sense: %s", path, error)
+            raise Unavailable(f"{_host()} answered in a way that GitHub does not. Check GITHUB_URL.") from None
         headers = {name.lower(): str(value) for name, value in said.items()}
         if status >= 300 and status not in expect:
             raise _error(status, headers, text)

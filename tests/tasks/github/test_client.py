@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
 from tasks.github.client import GitHub
@@ -384,6 +385,27 @@ def test_github_that_does_not_answer_is_not_waited_for(github: GitHub, server: G
     server.fault("/user$", status=0, delay_s=0.5)
     with pytest.raises(Unavailable, match="did not answer"):
         github.viewer()
+
+
+def test_an_answer_that_trickles_in_is_given_up(github: GitHub, server: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.github.connection.MOST_S", 0)
+    with pytest.raises(Unavailable, match="did not answer in time"):
+        github.viewer()
+
+
+@pytest.mark.parametrize("trouble", [{"status": 500}, {"drops": True}, {"status": 301, "headers": {"Location": "https://x/"}}])
+def test_the_token_is_in_no_log_and_no_report(server: GitHubServer, caplog: pytest.LogCaptureFixture, trouble: dict[str, Any]) -> None:
+    caplog.set_level("DEBUG")
+    token = "ghp_" + "kept_quiet"
+    server.add_token("alice", token)
+    server.fault("/user$", **trouble)
+    with GitHub(token) as github, pytest.raises(Unavailable) as error:
+        github.viewer()
+    traceback = error.tb.tb_next  # without this test's own frame
+    report = ExceptionReporter(None, error.type, error.value, traceback).get_traceback_html()
+    assert "viewer" in report
+    assert token not in report
+    assert token not in caplog.text
 
 
 def test_github_that_is_not_there(settings: Settings) -> None:
