@@ -140,8 +140,8 @@ def store(turn: Turn, kind: PatchKind, fetched: FetchedPatch, redactor: Redactor
 
 def after(run: Run, number: int) -> Patch | None:
     """What a run had changed when turn `number` was over (0: when it began): the newest patch of the turns until then, a final one
-    before its checkpoints; of a branch that has none, what its parent had changed where it begins."""
-    patch = Patch.objects.filter(run=run, turn__number__lte=number).order_by("-turn__number", "-kind").first()
+    before its checkpoints; of a branch that has none, what its parent had changed where it begins. Its content is read when used."""
+    patch = Patch.objects.filter(run=run, turn__number__lte=number).order_by("-turn__number", "-kind").defer("content").first()
     if patch is None and run.parent and run.parent_turn is not None:
         return after(run.parent, run.parent_turn)
     return patch
@@ -160,4 +160,4 @@ def newest(run: Run) -> Patch | None:
     """What a fresh workspace of this run has to be brought to, or None when that is the base commit as it is."""
     last = Turn.objects.filter(run=run).order_by("-number").values_list("number", flat=True).first()
     patch = after(run, last or 0)
-    return patch if patch and patch.content else None
+    return patch if patch and Patch.objects.filter(pk=patch.pk).exclude(content=b"").exists() else None
