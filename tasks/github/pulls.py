@@ -94,19 +94,24 @@ def update_pull_request(*, run: Run, by: User, allows_secrets: bool = False, reb
 
 def check_publishable(run: Run) -> Patch:
     """The run's newest patch. An AppError says why it cannot be published, as far as that is known here; asks nobody."""
+    patch = patches.newest(run)
+    check_state(run, patch, PullRequest.objects.filter(run=run).first())
+    assert patch is not None
+    return patch
+
+
+def check_state(run: Run, patch: Patch | None, pull: PullRequest | None) -> None:
+    """As `check_publishable`, of what was read before."""
     repository_of(run.task.repo)
     run.task.repo.check_present()
     if not run.is_over:
         raise Conflict("The run is not over yet. Wait for its end, or stop it.")
-    patch = patches.newest(run)
     if patch is None:
         raise Conflict("The run has changed nothing, so there is nothing to publish.")
-    pull = PullRequest.objects.filter(run=run).first()
     if pull and pull.state == PullRequestState.MERGED:
         raise Conflict(f"Pull request #{pull.number} is merged. Start a new task for what comes next.")
     if pull and pull.state == PullRequestState.CLOSED:
         raise Conflict(f"Pull request #{pull.number} is closed. Reopen it on GitHub first.")
-    return patch
 
 
 def _ask(run: Run, by: User, allows_secrets: bool, wanted: dict[str, Any]) -> Publication:

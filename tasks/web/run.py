@@ -22,6 +22,7 @@ from tasks.web.changes import changes_of
 from tasks.web.forms import FollowUpForm, can_steer
 from tasks.web.network import attempts_of
 from tasks.web.plans import PlanForm, plan_of
+from tasks.web.publishing import Publishing
 from tasks.web.sandboxes import is_gone, places_of, steps_of
 
 EVENTS_AT_ONCE = 500
@@ -29,7 +30,7 @@ EVENTS_AT_ONCE = 500
 
 def find_run(request: Request, pk: int) -> Run:
     """One's own run of this id; else 404."""
-    return get_object_or_404(Run.objects.visible_to(request.user).select_related("task__repo"), pk=pk)
+    return get_object_or_404(Run.objects.visible_to(request.user).select_related("task__repo", "publication"), pk=pk)
 
 
 def _log_page(request: Request, run: Run) -> log.LogPage:
@@ -50,9 +51,9 @@ def run(request: Request, pk: int) -> HttpResponse:
     found = find_run(request, pk)
     match request.htmx.target if request.htmx else None:
         case "status":
-            return render(request, "tasks/run_status.html", _status(found))
+            return render(request, "tasks/run_status.html", _status(found, _patch(found)))
         case "work":
-            shown = _work(request, found)
+            shown = _work(request, found, _patch(found))
             is_seen = shown["version"] and shown["version"] == request.GET.get("seen")
             return HttpResponse(status=204) if is_seen else render(request, "tasks/run_work.html", shown)
     return page_with(request, found, FollowUpForm(run=found, mode=request.GET.get("mode", "")))
@@ -60,11 +61,16 @@ def run(request: Request, pk: int) -> HttpResponse:
 
 def page_with(request: Request, found: Run, form: FollowUpForm, plan: PlanForm | None = None) -> HttpResponse:
     """The page with its forms as they are filled in; `plan` is that of a plan that was refused."""
-    context = _status(found) | _work(request, found, plan) | {"page": _log_page(request, found), "form": form}
+    patch = _patch(found)
+    context = _status(found, patch) | _work(request, found, patch, plan) | {"page": _log_page(request, found), "form": form}
     return render(request, "tasks/run.html", context, status=422 if form.errors or plan else 200)
 
 
-def _status(found: Run) -> dict[str, Any]:
+def _patch(found: Run) -> Patch | None:
+    return newest_patches([found.pk]).get(found.pk)
+
+
+def _status(found: Run, patch: Patch | None) -> dict[str, Any]:
     """How a run stands, what waits, and its neighbors among the task's runs."""
     begun = found.turns.exclude(status=RunStatus.QUEUED).exclude(status=RunStatus.CANCELED, started_at=None)
     begun = begun.exclude(kind=TurnKind.REVERT).filter(joined=None).order_by("number")
@@ -74,6 +80,7 @@ def _status(found: Run) -> dict[str, Any]:
         "run": found,
         "task": found.task,
         "card": (card := cards_of([found])[0]),
+        "publishing": Publishing.of(found, card, patch) if patch and patch.files else None,
         "advice": _GO_ON if card.advice.startswith("Open the run") else card.advice,
         "turn": (turn := begun.only("number", "mode", "status", "run_id").last()),
         "is_answered": turn is not None and turn.mode == Mode.ASK and found.status == RunStatus.SUCCEEDED,
@@ -105,7 +112,7 @@ _PAGE_STATES: dict[str, str] = {
 }
 
 
-def _work(request: Request, found: Run, refused: PlanForm | None = None) -> dict[str, Any]:
+def _work(request: Request, found: Run, patch: Patch | None, refused: PlanForm | None = None) -> dict[str, Any]:
     """The tab that the address names, else the one that fits. `version` changes with what the tab shows; "" when it is to be shown
     anew each time."""
     plan = plan_of(found, refused)
@@ -113,7 +120,6 @@ def _work(request: Request, found: Run, refused: PlanForm | None = None) -> dict
     asked = "" if refused or "by_itself" in request.GET else request.GET.get("tab", "")
     is_asked = asked in _TABS or (asked == "plan" and plan is not None)
     tab = asked if is_asked else fitting
-    patch = newest_patches([found.pk]).get(found.pk)
     shown = _TABS[tab](request, found, patch) if tab in _TABS else {}
     version = f"{patch.pk}-{patch.sha256[:16]}-{found.is_over}" if patch and tab == "changes" else ""
     version = plan.version if plan and tab == "plan" else version
