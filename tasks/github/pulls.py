@@ -171,6 +171,8 @@ def send_conflicts(*, run: Run, by: User) -> Turn:
     publication = Publication.objects.filter(run=run).exclude(conflicts=[]).first()
     if publication is None or is_at_work(run):
         raise Conflict("There are no conflicts to send. Publish again to see whether there are any.")
+    if run.agent == "shell":
+        raise Conflict("A script cannot be told of conflicts. Start it in a new task, which begins with what is new.")
     with transaction.atomic():
         turn = send_follow_up(run=run, by=by, prompt=wording.conflicts(publication), mode=Mode.CODE)
         paths = [one["path"] for one in publication.conflicts]

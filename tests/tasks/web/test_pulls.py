@@ -140,15 +140,26 @@ def test_an_error_is_told_and_what_was_typed_is_kept(as_alice: Client, changed: 
 
 
 def test_conflicts_are_named_and_can_be_sent_to_the_agent(as_alice: Client, changed: Run) -> None:
+    Run.objects.update(agent="claude")
     found = [{"path": "a<b>.py", "text": "<<<<<<<"}]
     publication(changed, error="These changes conflict.", error_code="conflicts", conflicts=found, conflicts_with="3" * 40)
     operation(changed, "failed")
-    assert "a&lt;b&gt;.py" in page_of(as_alice, changed).partition("Changed on both sides:")[2].partition("</ul>")[0]
+    named = page_of(as_alice, changed).partition("Changed on both sides:")[2].partition("</ul>")[0]
+    assert "a&lt;b&gt;.py" in named
+    assert "text" not in named
     sent = as_alice.post(address(changed, "run-pull-resolve"))
     assert sent.headers["Location"] == changed.get_absolute_url()
     turn = changed.turns.get(number=2)
     assert "a<b>.py" in turn.prompt
     assert Publication.objects.get().settled == {"a<b>.py": "3" * 40}
+
+
+def test_a_script_is_not_sent_conflicts_to_run_as_bash(as_alice: Client, changed: Run) -> None:
+    publication(changed, error="These changes conflict.", error_code="conflicts", conflicts=[{"path": "a.py", "text": "<<<<<<<"}])
+    operation(changed, "failed")
+    assert "Send the conflicts to the agent" not in page_of(as_alice, changed)
+    assert "A script cannot be told" in as_alice.post(address(changed, "run-pull-resolve"), follow=True).content.decode()
+    assert changed.turns.count() == 1
 
 
 def test_a_later_patch_is_offered_as_an_update(as_alice: Client, changed: Run) -> None:
