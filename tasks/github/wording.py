@@ -23,7 +23,7 @@ _CO_AUTHORS = {
     "gemini": Author("Gemini", "noreply@google.com"),
     "copilot": Author("Copilot", "198982749+Copilot@users.noreply.github.com"),
     "opencode": Author("OpenCode", "noreply@opencode.ai"),
-    "qwen": Author("Qwen Code", "noreply@alibabacloud.com"),
+    "qwen": Author("Qwen-Coder", "qwen-coder@alibabacloud.com"),
     "cline": Author("Cline", "noreply@cline.bot"),
 }
 
