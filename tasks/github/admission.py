@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final
+from contextlib import closing
+from typing import Final
 from urllib.parse import quote
 
 import requests
@@ -11,8 +12,10 @@ from django.conf import settings
 from django.views.decorators.debug import sensitive_variables
 
 from tasks.errors import AppError
+from tasks.github.answers import mapping
+from tasks.github.connection import Answer, Connection
+from tasks.github.errors import GitHubError, NotFoundOnGitHub, PermissionMissing, TokenRefused
 
-ASK_S: Final = 10.0
 SIGN_IN_SCOPES: Final = ("read:user", "user:email")
 
 
@@ -54,47 +57,34 @@ def is_listed(*, login: str, token: str) -> bool:
 @sensitive_variables("token")
 def _is_member(org: str, token: str) -> bool:
     """Whether the token's account is an active member; who is only invited is none yet."""
-    answer = ask(f"/user/memberships/orgs/{quote(org, safe='')}", token)
-    if answer.status_code == 404:
+    try:
+        said = mapping(ask(f"/user/memberships/orgs/{quote(org, safe='')}", token).value)
+    except NotFoundOnGitHub:
         return False
-    if answer.status_code in (401, 403):
+    except (PermissionMissing, TokenRefused):
         raise Unclear(
             f"GitHub does not show whether you are a member of {org}. Sign in again, and let this application see that organization; "
             "its owners may have to allow the application first."
-        )
-    if answer.status_code != 200:
-        raise Unclear(
-            f"GitHub has trouble ({answer.status_code}), so it cannot be seen whether you are a member. Try again in a few minutes."
-        )
-    return told(answer).get("state") == "active"
+        ) from None
+    return said.get("state") == "active"
 
 
 @sensitive_variables("token")
-def ask(path: str, token: str) -> requests.Response:
-    """GitHub's answer to one question about the token's account, whatever its status. Unclear when there is none."""
-    headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"}
+def ask(path: str, token: str) -> Answer:
+    """GitHub's answer to one question about the token's account. Unclear when there is none now; what is an answer is raised as such."""
     try:
-        with as_it_is(requests.Session()) as session:
-            return session.get(settings.GITHUB_API_URL + path, headers=headers, timeout=ASK_S, allow_redirects=False)
-    except requests.RequestException:
-        raise Unclear("GitHub does not answer. Try again in a few minutes.") from None
+        with closing(Connection(token)) as connection:
+            return connection.ask("GET", path)
+    except (NotFoundOnGitHub, PermissionMissing, TokenRefused):
+        raise
+    except GitHubError as error:
+        raise Unclear(f"It could not be asked who you are at GitHub: {error.message}") from error
 
 
 def as_it_is(session: requests.Session) -> requests.Session:
     """The session, which puts no login of this machine's ~/.netrc in the place of the token: the answer would be about somebody else."""
     session.auth = lambda request: request
     return session
-
-
-def told(answer: requests.Response) -> dict[str, Any]:
-    """The object that an answer holds."""
-    try:
-        said = answer.json()
-    except requests.JSONDecodeError:
-        said = None
-    if not isinstance(said, dict):
-        raise Unclear("GitHub's answer makes no sense. Try again in a few minutes.")
-    return said
 
 
 def can_push(scopes: Collection[str]) -> bool:

@@ -15,6 +15,8 @@ from django.views.decorators.debug import sensitive_variables
 from tasks.errors import AppError, InvalidInput
 from tasks.github import admission
 from tasks.github.admission import Unclear
+from tasks.github.answers import line, mapping, number
+from tasks.github.errors import NotFoundOnGitHub, PermissionMissing, TokenRefused
 from tasks.models import GitHubAccount, GitHubCredentialKind, User
 
 
@@ -44,22 +46,23 @@ class Refused(InvalidInput):
 @sensitive_variables("token")
 def look(token: str) -> Person:
     """Whose token this is and what it may do, by one cheap call. Refused, or Unclear when GitHub does not say now."""
-    answer = admission.ask("/user", token)
-    if answer.status_code == 401:
-        raise Refused
-    if answer.status_code != 200:
-        raise Unclear(f"GitHub does not tell whose token this is ({answer.status_code}). Try again in a few minutes.")
-    said = admission.told(answer)
-    if not isinstance(said.get("id"), int) or not said.get("login"):
-        raise Unclear("GitHub's answer makes no sense. Try again in a few minutes.")
-    scopes = [scope for scope in answer.headers.get("X-OAuth-Scopes", "").replace(" ", "").split(",") if scope]
-    until = answer.headers.get("GitHub-Authentication-Token-Expiration", "")
+    try:
+        answer = admission.ask("/user", token)
+    except TokenRefused:
+        raise Refused from None
+    except (NotFoundOnGitHub, PermissionMissing) as error:
+        raise Unclear(f"GitHub does not tell whose token this is: {error.message}") from error
+    said = mapping(answer.value)
+    if not number(said.get("id")) or not line(said.get("login")):
+        raise Unclear("GitHub does not tell whose token this is. Try again in a few minutes.")
+    if answer.scopes == () and token.startswith("ghp_"):  # others with none have permissions, which GitHub does not tell
+        raise InvalidInput("This token has no scopes. Give it repo and workflow at GitHub, and paste it again.", field="token")
     return Person(
         github_id=said["id"],
-        login=str(said["login"]),
+        login=line(said["login"]),
         token=token,
-        scopes=scopes,
-        expires_at=_time(until),
+        scopes=answer.scopes or (),
+        expires_at=_time(answer.headers.get("github-authentication-token-expiration", "")),
         kind=GitHubCredentialKind.PAT,
     )
 

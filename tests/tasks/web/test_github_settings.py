@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -167,7 +168,13 @@ def test_a_token_that_cannot_be_checked_now_is_not_saved(github: GitHubServer, a
     github.fault("/api/v3/user$", times=None, **trouble)
     response = paste(as_alice, PAT)
     assert response.status_code == 422
-    assert "Try again in a few minutes." in text(response)
+    assert re.search("It could not be asked who you are at GitHub|GitHub does not tell whose token this is", text(response))
+    assert not GitHubAccount.objects.exists()
+
+
+def test_a_classic_token_without_scopes_is_refused(github: GitHubServer, as_alice: Client) -> None:
+    github.add_user("octo", "ghp_nothing", scopes=())
+    assert "This token has no scopes" in text(paste(as_alice, "ghp_nothing"))
     assert not GitHubAccount.objects.exists()
 
 
