@@ -55,7 +55,8 @@ class Publication(models.Model):
     where the base branch stood at `conflicts_with`.
 
     `settled` has the paths that the agent was told to bring together with what the base branch has of them, and at which commit;
-    from the turn `settled_by` on, what the patch has there counts. Without `rebases` it stands on the task's base commit, whatever became of the base branch.
+    from the turn `settled_by` on, what the patch has there counts. Without `rebases` it stands on the task's base commit, whatever
+    became of the base branch.
     """
 
     run = models.OneToOneField(Run, models.CASCADE, related_name="publication")
