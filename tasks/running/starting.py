@@ -21,7 +21,7 @@ from sandboxes.base import Sandbox as Box
 from sandboxes.base import SandboxSpec, TurnSpec
 from sandboxes.errors import AccountRefused, PreparedGone, SandboxError, SandboxGone, SandboxLimited
 from tasks.errors import AppError
-from tasks.models import ACTIVE, EventKind, Patch, Run, RunStatus, Sandbox, SandboxStatus, Turn
+from tasks.models import ACTIVE, EventKind, Run, RunStatus, Sandbox, SandboxStatus, Turn
 from tasks.running import (
     attachments,
     backends,
@@ -75,13 +75,14 @@ def start_turn(run_id: int, generation: int) -> None:
     if is_fresh and (row.backend, row.host) != (place["backend"], place["host"]):  # an earlier start came to nothing elsewhere
         Sandbox.objects.filter(pk=row.pk, ref="").update(**place)
         row.refresh_from_db()
-    restored = patches.newest(run)
+    patch = patches.newest(run)
+    restored = bytes(patch.content) if patch is not None and is_fresh else None
     begun_at = timezone.now()
     try:
-        spec = specs.build(run, turn, row, restores_patch=restored is not None)
+        spec = specs.build(run, turn, row, restores_patch=patch is not None)
         operations.ensure_mirror(run.task.repo)
         if is_fresh and prepared.choose(run, row):
-            spec = specs.build(run, turn, row, restores_patch=restored is not None)
+            spec = specs.build(run, turn, row, restores_patch=patch is not None)
         with sleeping.alone(run_id) if row.ref else nullcontext():
             row.refresh_from_db(fields=["status"])
             if row.ref and row.status in (SandboxStatus.LOST, SandboxStatus.DESTROYED):
@@ -90,7 +91,7 @@ def start_turn(run_id: int, generation: int) -> None:
                 box = async_to_sync(_provision)(run, turn, row, restored, specs.sandbox(run, row), held(generation, owner))
             except PreparedGone:
                 prepared.gone(run, row)
-                spec = specs.build(run, turn, row, restores_patch=restored is not None)
+                spec = specs.build(run, turn, row, restores_patch=patch is not None)
                 box = async_to_sync(_provision)(run, turn, row, restored, specs.sandbox(run, row), held(generation, owner))
     except (SandboxError, AppError, UnknownAgentError) as error:
         _not_begun(run, turn, row, held(generation, owner), error)
@@ -151,7 +152,7 @@ def _start_elsewhere(run: Run, row: Sandbox, fence: Q, *, tries: int) -> None:
         nudge.dispatch()
 
 
-async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None, made_of: SandboxSpec, fence: Q) -> Box:
+async def _provision(run: Run, turn: Turn, row: Sandbox, restored: bytes | None, made_of: SandboxSpec, fence: Q) -> Box:
     """The sandbox of this generation, awake, with what must lie in it before the turn begins; again and again is fine."""
     backend = backends.backend(row.backend)
     given = await sync_to_async(attachments.paths)(turn)
@@ -172,7 +173,7 @@ async def _provision(run: Run, turn: Turn, row: Sandbox, restored: Patch | None,
         if row.backend != "local":
             await sync_to_async(capacity.made)(row.backend)
         if restored is not None:
-            await box.put(specs.RESTORED_PATCH, bytes(restored.content))
+            await box.put(specs.RESTORED_PATCH, restored)
         for files in given.values():
             await attachments.put(box, files)
     return box
