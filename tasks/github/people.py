@@ -18,8 +18,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from tasks import accounts
 from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed
-from tasks.github import admission, credentials
-from tasks.github.credentials import Person
+from tasks.github_api import admission, credentials
+from tasks.github_api.credentials import Person
 from tasks.models import ApiToken, GitHubAccount, GitHubCredentialKind, User
 
 logger = logging.getLogger(__name__)

@@ -18,10 +18,11 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from tasks.errors import AppError
-from tasks.github import credentials, sightings
-from tasks.github.client import GitHub
-from tasks.github.errors import PermissionMissing, RateLimited, TokenRefused
+from tasks.github import sightings
 from tasks.github.sightings import UNDECIDED, Seen, Sighting
+from tasks.github_api import credentials
+from tasks.github_api.client import GitHub
+from tasks.github_api.errors import PermissionMissing, RateLimited, TokenRefused
 from tasks.models import PullRequest, PullRequestState
 
 logger = logging.getLogger(__name__)

@@ -15,10 +15,11 @@ from tasks.errors import AppError
 from tasks.git.conflicts import Conflicts
 from tasks.git.publish import Published, publish
 from tasks.git.refusals import TokenRefused as TokenRefusedByGit
-from tasks.github import credentials, sightings, wording
-from tasks.github.client import GitHub, Pull, PullExists
-from tasks.github.errors import TokenRefused
-from tasks.github.places import repository_of
+from tasks.github import sightings, wording
+from tasks.github_api import credentials
+from tasks.github_api.client import GitHub, Pull, PullExists
+from tasks.github_api.errors import TokenRefused
+from tasks.github_api.places import repository_of
 from tasks.models import Publication, PullRequest, RunStatus, TurnKind
 from tasks.running import backends, nudge, operations
 from tasks.running.operations import Progress

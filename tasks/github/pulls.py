@@ -10,11 +10,12 @@ from django.db import transaction
 
 from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed
 from tasks.git.sources import valid_branch
-from tasks.github import credentials, wording
-from tasks.github.client import GitHub
-from tasks.github.errors import TokenRefused
-from tasks.github.places import repository_of
+from tasks.github import wording
 from tasks.github.publishing import KIND, subject_of
+from tasks.github_api import credentials
+from tasks.github_api.client import GitHub
+from tasks.github_api.errors import TokenRefused
+from tasks.github_api.places import repository_of
 from tasks.models import Mode, Operation, Patch, Publication, PullRequest, PullRequestState, Run, Turn, User
 from tasks.running import operations, patches
 from tasks.services import send_follow_up

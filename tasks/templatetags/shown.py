@@ -11,7 +11,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from tasks.github import credentials
+from tasks.github_api import credentials
 from tasks.models import Theme, User
 from tasks.web import shown
 from tasks.web.activity import activity_of

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from django import forms
 from django.conf import settings
 
-from tasks.github import credentials, people
+from tasks.github import people
+from tasks.github_api import credentials
 from tasks.models import GitHubAccount, User
 from tasks.web.forms import VerbForm
 

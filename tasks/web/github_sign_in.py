@@ -27,8 +27,9 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST, require_safe
 
 from tasks.errors import AppError
-from tasks.github import admission, people
-from tasks.github.credentials import Person
+from tasks.github import people
+from tasks.github_api import admission
+from tasks.github_api.credentials import Person
 from tasks.web import account, errors, limits
 from tasks.web.access import Request
 

@@ -14,8 +14,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from tasks.github import jobs, polling, sightings
-from tasks.github.client import GitHub
 from tasks.github.sightings import Seen, Sighting
+from tasks.github_api.client import GitHub
 from tasks.models import GitHubAccount, PullRequest, Run, RunStatus, SandboxStatus
 from tests.github.server import GitHubServer, github_server
 

@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tasks.github import credentials
+from tasks.github_api import credentials
 from tasks.models import GitHubAccount, User
 from tests.github.server import GitHubServer, github_server
 

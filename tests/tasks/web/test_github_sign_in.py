@@ -17,7 +17,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from tasks import accounts, tokens
-from tasks.github import admission, people
+from tasks.github import people
+from tasks.github_api import admission
 from tasks.models import ApiToken, GitHubAccount, LoginLink, User
 from tests.github.server import GitHubServer, github_server
 

@@ -12,9 +12,9 @@ from django.conf import settings
 from django.views.decorators.debug import sensitive_variables
 
 from tasks.errors import AppError
-from tasks.github.answers import mapping
-from tasks.github.connection import Answer, Connection
-from tasks.github.errors import GitHubError, NotFoundOnGitHub, PermissionMissing, TokenRefused
+from tasks.github_api.answers import mapping
+from tasks.github_api.connection import Answer, Connection
+from tasks.github_api.errors import GitHubError, NotFoundOnGitHub, PermissionMissing, TokenRefused
 
 SIGN_IN_SCOPES: Final = ("read:user", "user:email")
 

@@ -13,10 +13,10 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from tasks.errors import AppError, InvalidInput
-from tasks.github import admission
-from tasks.github.admission import Unclear
-from tasks.github.answers import line, mapping, number
-from tasks.github.errors import NotFoundOnGitHub, PermissionMissing, TokenRefused
+from tasks.github_api import admission
+from tasks.github_api.admission import Unclear
+from tasks.github_api.answers import line, mapping, number
+from tasks.github_api.errors import NotFoundOnGitHub, PermissionMissing, TokenRefused
 from tasks.models import GitHubAccount, GitHubCredentialKind, User
 
 

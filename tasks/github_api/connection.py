@@ -21,7 +21,7 @@ from django.views.decorators.debug import sensitive_variables
 from github import Auth, Github
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, RequestsResponse
 
-from tasks.github.errors import GitHubError, NotFoundOnGitHub, PermissionMissing, RateLimited, Refused, TokenRefused, Unavailable
+from tasks.github_api.errors import GitHubError, NotFoundOnGitHub, PermissionMissing, RateLimited, Refused, TokenRefused, Unavailable
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from urllib.parse import quote, urlsplit
 from django.conf import settings
 from django.views.decorators.debug import sensitive_variables
 
-from tasks.github import answers
-from tasks.github.answers import (
+from tasks.github_api import answers
+from tasks.github_api.answers import (
     MERGE_METHODS,
     Checks,
     Pull,
@@ -33,8 +33,8 @@ from tasks.github.answers import (
     read_thread,
     sha,
 )
-from tasks.github.connection import PER_PAGE, Connection
-from tasks.github.errors import NotFoundOnGitHub, PermissionMissing, PullExists, Refused, Unavailable
+from tasks.github_api.connection import PER_PAGE, Connection
+from tasks.github_api.errors import NotFoundOnGitHub, PermissionMissing, PullExists, Refused, Unavailable
 
 __all__ = ["GitHub", "Pull", "PullExists"]
 
@@ -56,7 +56,7 @@ query($owner: String!, $name: String!, $number: Int!, $after: String) {
 
 
 class GitHub:
-    """All that is asked of GitHub for one token. Errors are those of `tasks/github/errors.py`.
+    """All that is asked of GitHub for one token. Errors are those of `tasks/github_api/errors.py`.
 
     Repositories are named OWNER/NAME. Keeps a connection: `close` it where many are made, or use it as a context.
     """

@@ -12,8 +12,8 @@ import pytest
 from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
-from tasks.github.client import GitHub
-from tasks.github.errors import (
+from tasks.github_api.client import GitHub
+from tasks.github_api.errors import (
     NotFoundOnGitHub,
     PermissionMissing,
     PullExists,
@@ -141,8 +141,8 @@ def test_repositories_are_those_one_can_push_to_the_last_pushed_first(server: Gi
 
 
 def test_repositories_are_searched_as_one_types(server: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.github.client.PER_PAGE", 2)
-    monkeypatch.setattr("tasks.github.client._SCANNED_PAGES", 2)
+    monkeypatch.setattr("tasks.github_api.client.PER_PAGE", 2)
+    monkeypatch.setattr("tasks.github_api.client._SCANNED_PAGES", 2)
     server.add_user("grace", "ghp_grace")
     for name in ("alpha", "beta", "gamma", "alphabet", "delta"):
         server.add_repo(f"grace/{name}")
@@ -381,14 +381,14 @@ def test_trouble_at_github_is_said_at_once(github: GitHub, server: GitHubServer,
 
 
 def test_github_that_does_not_answer_is_not_waited_for(github: GitHub, server: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.github.connection.TIMEOUT_S", 0.1)
+    monkeypatch.setattr("tasks.github_api.connection.TIMEOUT_S", 0.1)
     server.fault("/user$", status=0, delay_s=0.5)
     with pytest.raises(Unavailable, match="did not answer"):
         github.viewer()
 
 
 def test_an_answer_that_trickles_in_is_given_up(github: GitHub, server: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.github.connection.MOST_S", 0)
+    monkeypatch.setattr("tasks.github_api.connection.MOST_S", 0)
     with pytest.raises(Unavailable, match="did not answer in time"):
         github.viewer()
 
@@ -437,7 +437,7 @@ def test_answers_that_make_no_sense_are_an_error_or_nothing(github: GitHub, serv
 
 
 def test_an_endless_answer_is_not_read(github: GitHub, server: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.github.connection._MOST_BYTES", 10_000)
+    monkeypatch.setattr("tasks.github_api.connection._MOST_BYTES", 10_000)
     server.fault("/user$", status=200, body=b'"' + b"x" * 1_000_000 + b'"')
     with pytest.raises(Unavailable, match="longer"):
         github.viewer()
