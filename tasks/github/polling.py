@@ -91,7 +91,7 @@ def _ask(pk: int, *, is_lively: bool) -> None:
     # Set before anything can go wrong, so that one that breaks this round is not the first of the next.
     cache.set(_key("pause", pk), True, PAUSE.total_seconds())
     try:
-        token = credentials.token_for(owner)
+        token = credentials.token_for(owner, row.repository)
     except AppError as error:
         logger.info("%s was not looked at: %s", row, error.message)
         return

@@ -69,7 +69,7 @@ def _tell(publication: Publication) -> None:
 
 
 def _perform(publication: Publication, progress: Progress) -> None:
-    token = credentials.token_for(publication.by)
+    token = credentials.token_for(publication.by, repository_of(publication.run.task.repo))
     progress(10, f"Pushing {publication.run.branch}")
     published = _push(publication, token)
     progress(60, f"Pushed {published.commit[:8]}")

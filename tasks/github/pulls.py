@@ -146,7 +146,7 @@ def _is_there(known: Publication, patch: Patch, wanted: dict[str, Any]) -> bool:
 def _check_access(by: User, repository: str) -> None:
     """TokenRefused, NotAllowed or what else keeps this user from pushing to the repository now."""
     try:
-        with GitHub(credentials.token_for(by)) as github:
+        with GitHub(credentials.token_for(by, repository)) as github:
             found = github.repo(repository)
     except TokenRefused:
         credentials.refused(by)
@@ -159,8 +159,9 @@ def _check_access(by: User, repository: str) -> None:
 def template_of(run: Run, by: User) -> str:
     """The repository's template for pull requests; "" when there is none, or when GitHub cannot be asked now."""
     try:
-        with GitHub(credentials.token_for(by)) as github:
-            return github.pull_template(repository_of(run.task.repo))
+        repository = repository_of(run.task.repo)
+        with GitHub(credentials.token_for(by, repository)) as github:
+            return github.pull_template(repository)
     except AppError as error:  # what is in the way will be told when it is sent
         logger.info("No template for run %s: %s", run.pk, error)
         return ""

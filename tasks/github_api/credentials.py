@@ -81,8 +81,11 @@ class NoToken(AppError):
     code = "github_not_connected"
 
 
-def token_for(user: User) -> str:
-    """The token of the user's own account, when it may write to repositories, else the site's. NoToken says what to do."""
+def token_for(user: User, repository: str = "") -> str:
+    """The token of the user's own account, when it may write to repositories, else the site's. NoToken says what to do.
+
+    `repository` is owner/name where one is meant; "" where none is.
+    """
     account = GitHubAccount.objects.filter(user=user).first()
     problem = _problem(account)
     if account is not None and not problem:
