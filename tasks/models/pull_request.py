@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Upper
 
 from tasks.models.patch import Patch
 from tasks.models.run import Run
@@ -20,7 +21,7 @@ class PullRequest(models.Model):
 
     `head_sha` is the commit that was pushed last, `turn` the turn whose patch it holds. What GitHub says of it is as of `seen_at`:
     `checks` (pending, success, failure or ""), `review` (approved, changes_requested or ""), `mergeable` (clean, conflicts, blocked,
-    behind or ""); `etag` makes the next look cheap.
+    behind or ""); `etag` makes the next look cheap. `is_branch_gone`: the branch was deleted after the merge.
     """
 
     run = models.OneToOneField(Run, models.CASCADE, related_name="pull_request")
@@ -37,10 +38,12 @@ class PullRequest(models.Model):
     mergeable = models.CharField(max_length=20, blank=True)
     etag = models.CharField(max_length=200, blank=True)
     seen_at = models.DateTimeField(null=True, blank=True)
+    is_branch_gone = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(state__in=PullRequestState.values), name="pull_request_state_known")]
+        indexes = [models.Index(Upper("repository"), "number", name="pull_request_by_number")]  # as webhooks look for it
 
     def __str__(self) -> str:
         return f"pull request {self.number} of run {self.run_id}"
@@ -57,6 +60,8 @@ class Publication(models.Model):
     `settled` has the paths that the agent was told to bring together with what the base branch has of them, and at which commit;
     from the turn `settled_by` on, what the patch has there counts. Without `rebases` it stands on the task's base commit, whatever
     became of the base branch.
+
+    When the turn `update_after` has succeeded, the pull request is updated by itself; None when only its user does that.
     """
 
     run = models.OneToOneField(Run, models.CASCADE, related_name="publication")
@@ -79,6 +84,7 @@ class Publication(models.Model):
     settled = models.JSONField(default=dict, blank=True)
     settled_by = models.PositiveIntegerField(null=True, blank=True)
     rebases = models.BooleanField(default=True)
+    update_after = models.PositiveIntegerField(null=True, blank=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:

@@ -51,6 +51,7 @@ class Repo(models.Model):
     mirrored_at = models.DateTimeField(null=True, blank=True)
     has_lfs = models.BooleanField(default=False)  # of the default branch, when it was last looked at
     has_submodules = models.BooleanField(default=False)
+    merge_method = models.CharField(max_length=10, blank=True)  # by which a pull request was merged last
     created_at = models.DateTimeField(auto_now_add=True)
     removed_at = models.DateTimeField(null=True, blank=True)  # kept for the history of its tasks; adding it again brings it back
 
