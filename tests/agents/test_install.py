@@ -308,5 +308,5 @@ def test_every_pin_can_be_installed_and_works(name: str, root: Path) -> None:
     package = PACKAGES[name]
     folder = put(root, package)
     mb = install.size(folder) / 2**20
-    assert package.version in said(root, package)
+    install.check(package, root, Sandboxed(root))
     assert mb == pytest.approx(package.mb, rel=0.1)
