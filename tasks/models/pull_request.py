@@ -52,10 +52,11 @@ class PullRequest(models.Model):
 class Publication(models.Model):
     """What of a run is to be on GitHub, as it was asked for last, and how far that has come.
 
-    The operation "pull_request" of "run:N" pushes `patch` to the run's branch and, when `wants_pull_request`, sees to a pull
-    request. `head_sha` is the commit that was pushed last and `pushed` the SHA-256 of the patch in it. `error` says why the last
-    attempt ended without success, `error_code` what kind of error that was, and `conflicts` what two sides changed: {path, text},
-    where the base branch stood at `conflicts_with`.
+    The operation "pull_request" of "run:N" pushes `patch` to `branch` ("" for the run's own) and, when `wants_pull_request`, sees
+    to a pull request. `labels` and `reviewers` are still to be asked for; `refused` has sentences on those that GitHub refused.
+    `head_sha` is the commit that was pushed last and `pushed` the SHA-256 of the patch in it. `error` says why the last attempt
+    ended without success, `error_code` what kind of error that was, and `conflicts` what two sides changed: {path, text}, where
+    the base branch stood at `conflicts_with`.
 
     `settled` has the paths that the agent was told to bring together with what the base branch has of them, and at which commit;
     from the turn `settled_by` on, what the patch has there counts. Without `rebases` it stands on the task's base commit, whatever
@@ -71,10 +72,12 @@ class Publication(models.Model):
     wants_pull_request = models.BooleanField(default=True)
     title = models.CharField(max_length=250)
     body = models.TextField(blank=True)
+    branch = models.CharField(max_length=250, blank=True)
     base = models.CharField(max_length=250)
     is_draft = models.BooleanField(default=False)
     labels = models.JSONField(default=list, blank=True)
     reviewers = models.JSONField(default=list, blank=True)
+    refused = models.JSONField(default=list, blank=True)
     head_sha = models.CharField(max_length=64, blank=True)
     pushed = models.CharField(max_length=64, blank=True)
     error = models.TextField(blank=True)
@@ -86,6 +89,10 @@ class Publication(models.Model):
     rebases = models.BooleanField(default=True)
     update_after = models.PositiveIntegerField(null=True, blank=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    @property
+    def branch_name(self) -> str:
+        return self.branch or self.run.branch
 
     def __str__(self) -> str:
         return f"publication of run {self.run_id}"
