@@ -35,7 +35,7 @@ class GitHubAccounts(ReadOnly):
     list_select_related = ["user"]
     search_fields = ["login", "user__username"]
     search_help_text = "Name at GitHub, or user"
-    hidden = ["token_encrypted"]
+    hidden = ["token_encrypted", "refresh_token_encrypted"]
     more = ["entry"]
 
     @admin.display(description="may come in")

@@ -8,11 +8,13 @@ from tasks.models.credential import Credential, CredentialKind
 from tasks.models.environment import PreparedEnvironment, PreparedStatus
 from tasks.models.event import Event, EventKind
 from tasks.models.github import Delivery, DeliveryStatus, GitHubAccount, GitHubCredentialKind
+from tasks.models.github_app import GitHubApp
+from tasks.models.github_request import GitHubRequest, GitHubRequestKind, GitHubRequestState
 from tasks.models.operation import Operation, OperationStatus
 from tasks.models.patch import Patch, PatchKind
 from tasks.models.prompt_template import PromptTemplate
 from tasks.models.pull_request import Publication, PullRequest, PullRequestState
-from tasks.models.repo import NetworkPreset, Phase, Repo, Variable
+from tasks.models.repo import FromGitHub, NetworkPreset, Phase, Repo, Variable
 from tasks.models.run import ACTIVE, FINAL, EndReason, Run, RunStatus, Stage, Turn, TurnKind
 from tasks.models.sandbox import Sandbox, SandboxStatus
 from tasks.models.spending import Budget, BudgetScope, ModelCall, Price
@@ -36,8 +38,13 @@ __all__ = [
     "EndReason",
     "Event",
     "EventKind",
+    "FromGitHub",
     "GitHubAccount",
+    "GitHubApp",
     "GitHubCredentialKind",
+    "GitHubRequest",
+    "GitHubRequestKind",
+    "GitHubRequestState",
     "LoginLink",
     "Mode",
     "ModelCall",

@@ -16,7 +16,8 @@ class GitHubAccount(models.Model):
     """A user's account at GitHub, and the token by which we act for them there; "" for one who only signs in.
 
     `scopes` are those that GitHub said the token has (fine-grained tokens tell none). `refused_at`: GitHub did not take the token
-    any more; then the user is asked to sign in again. `checked_at`: when the lists of the settings last let them in; null for whom an
+    any more; then the user is asked to sign in again. `client_id`: the application that they signed in by, which renews a token that
+    expires by the refresh token, as long as that is good. `checked_at`: when the lists of the settings last let them in; null for whom an
     operator let in, who is not theirs to decide about.
     """
 
@@ -27,6 +28,9 @@ class GitHubAccount(models.Model):
     token_encrypted = models.BinaryField(default=b"")
     scopes = models.JSONField(default=list, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
+    refresh_token_encrypted = models.BinaryField(default=b"")
+    refresh_expires_at = models.DateTimeField(null=True, blank=True)
+    client_id = models.CharField(max_length=100, blank=True)
     refused_at = models.DateTimeField(null=True, blank=True)
     checked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -44,6 +48,14 @@ class GitHubAccount(models.Model):
     @token.setter
     def token(self, text: str) -> None:
         self.token_encrypted = encrypt(text) if text else b""
+
+    @property
+    def refresh_token(self) -> str:
+        return decrypt(self.refresh_token_encrypted) if self.refresh_token_encrypted else ""
+
+    @refresh_token.setter
+    def refresh_token(self, text: str) -> None:
+        self.refresh_token_encrypted = encrypt(text) if text else b""
 
 
 class DeliveryStatus(models.TextChoices):
