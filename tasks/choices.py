@@ -15,6 +15,7 @@ from tasks.running import backends, model_access, offers
 MOST_PROMPT = 200_000  # characters
 MOST_ATTEMPTS = 20
 MOST_STEPS = 1000  # of a turn, where an agent can be limited
+RETRY_OF = "retry_of"  # the option of a run that names the one it is a new attempt of
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,42 @@
-"""The verbs of presets: choices of agents that a user keeps under a name."""
+"""The verbs of presets, choices of agents that a user keeps under a name; and which agents are taken when none are chosen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from django.db import transaction
+from django.db.models import Count
 
-from tasks.choices import AgentChoice
+from tasks.choices import RETRY_OF, AgentChoice
 from tasks.errors import Conflict, InvalidInput, NotAllowed
-from tasks.models import Preset, User
+from tasks.models import Mode, Preset, Task, User
+from tasks.running import model_access, offers
 
 MOST_PRESETS = 50  # of a user
 MOST_NAME = 100  # characters
+_LATEST = 20  # tasks that are looked at for what was chosen last
+
+
+def agents_of(task: Task) -> list[AgentChoice]:
+    """The agents of a task with their numbers of attempts, retries and branches not counted."""
+    first = task.runs.exclude(options__has_key=RETRY_OF).filter(parent=None).order_by()
+    return [AgentChoice(**row) for row in first.values("agent", "model", "options").annotate(attempts=Count("pk"))]
+
+
+def usual_agents(by: User) -> list[AgentChoice]:
+    """Those that take a prompt in words of the user's latest task that had any and can start now, else the first one that can."""
+    keys, offered, models = model_access.providers_with_key(by), offers.adapters(), offers.all_models()
+    able = {adapter.name: adapter for adapter in offered if adapter.providers and Mode.CODE in adapter.modes}
+
+    def can_start(agent: str, model: str) -> bool:
+        is_there = agent in able and (not model or model in {one.name for one in models[agent]})
+        return is_there and not offers.missing_key(able[agent], model, keys)
+
+    for task in Task.objects.visible_to(by).filter(is_trial=False).order_by("-pk")[:_LATEST]:
+        if found := [choice for choice in agents_of(task) if can_start(choice.agent, choice.model)]:
+            return found
+    firsts = ((name, models[name][0].name if models[name] else "") for name in able)
+    return [AgentChoice(agent, model) for agent, model in firsts if can_start(agent, model)][:1]
 
 
 def save_preset(*, by: User, name: str, agents: Sequence[AgentChoice]) -> Preset:

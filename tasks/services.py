@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
@@ -11,7 +12,7 @@ from django.db.models import F, Max
 from django.db.models.functions import Now
 
 from tasks.attachments import give, give_again
-from tasks.choices import MOST_ATTEMPTS, MOST_PROMPT, MOST_STEPS, AgentChoice, check_agents, check_mode, check_prompt, parse_agent
+from tasks.choices import MOST_ATTEMPTS, MOST_PROMPT, MOST_STEPS, RETRY_OF, AgentChoice, check_agents, check_mode, check_prompt, parse_agent
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.git import workspaces
 from tasks.git.sources import parse_source, valid_branch
@@ -36,10 +37,9 @@ from tasks.running import lifecycle, nudge, operations
 
 MOST_TASKS = 50  # of one submission
 MOST_RUNS = 100
-__all__ = ["MOST_ATTEMPTS", "MOST_PROMPT", "MOST_STEPS", "AgentChoice", "parse_agent"]  # besides what is here
+__all__ = ["MOST_ATTEMPTS", "MOST_PROMPT", "MOST_STEPS", "RETRY_OF", "AgentChoice", "parse_agent"]  # besides what is here
 
 FAILED = (RunStatus.FAILED, RunStatus.ERRORED, RunStatus.INTERRUPTED)
-RETRY_OF = "retry_of"  # the option of a run that names the one it is a new attempt of
 
 
 # --- repositories -------------------------------------------------------------------------------------------------------
@@ -81,6 +81,16 @@ def mirror_operations(repos: Sequence[Repo]) -> dict[int, Operation]:
 # --- tasks --------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a task was asked for when it was not here: the address, a text that begins with what to call it, and whether it is
+    restricted."""
+
+    url: str
+    title: str
+    is_restricted: bool
+
+
 def create_task(
     *,
     by: User,
@@ -92,6 +102,7 @@ def create_task(
     backend: str = "",
     attachments: Sequence[Attachment] = (),
     submission: UUID | None = None,
+    origin: Origin | None = None,
 ) -> Task:
     """One task of `create_tasks`."""
     return create_tasks(
@@ -104,6 +115,7 @@ def create_task(
         backend=backend,
         attachments=attachments,
         submission=submission,
+        origin=origin,
     )[0]
 
 
@@ -118,6 +130,7 @@ def create_tasks(
     backend: str = "",
     attachments: Sequence[Attachment] = (),
     submission: UUID | None = None,
+    origin: Origin | None = None,
 ) -> list[Task]:
     """A task for each prompt, a run for each agent, model and attempt, their first turns; queued in one transaction.
 
@@ -144,13 +157,15 @@ def create_tasks(
                 Task(
                     owner=by,
                     repo=repo,
-                    title=title_of(prompt),
+                    title=title_of(origin.title if origin else prompt),
                     prompt=prompt,
                     mode=mode,
                     base_branch=branch,
                     base_commit=commit,
                     submission=submission,
                     position=position,
+                    origin=origin.url if origin else "",
+                    is_restricted=bool(origin and origin.is_restricted),
                 )
                 for position, prompt in enumerate(prompts)
             )

@@ -21,6 +21,14 @@ class NetworkPreset(models.TextChoices):
     PUBLIC = "public", "Everything public"
 
 
+class FromGitHub(models.TextChoices):
+    """What tasks that are asked for at GitHub, by a mention or a label, may do."""
+
+    OFF = "off", "None"
+    RESTRICTED = "restricted", "Restricted"
+    AS_OTHERS = "as_others", "As other tasks"
+
+
 class RepoQuerySet(models.QuerySet["Repo"]):
     def visible_to(self, user: User) -> Self:
         return self.filter(owner=user, removed_at=None)
@@ -48,6 +56,7 @@ class Repo(models.Model):
     network_preset = models.CharField(max_length=20, choices=NetworkPreset, default=NetworkPreset.REGISTRIES)
     network_hosts = models.JSONField(default=list, blank=True)
     template = models.CharField(max_length=200, blank=True)
+    from_github = models.CharField(max_length=20, choices=FromGitHub, default=FromGitHub.RESTRICTED)
     mirrored_at = models.DateTimeField(null=True, blank=True)
     has_lfs = models.BooleanField(default=False)  # of the default branch, when it was last looked at
     has_submodules = models.BooleanField(default=False)
@@ -62,6 +71,7 @@ class Repo(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["owner", "source"], name="repo_once_per_owner"),
             models.CheckConstraint(condition=Q(network_preset__in=NetworkPreset.values), name="repo_network_preset_known"),
+            models.CheckConstraint(condition=Q(from_github__in=FromGitHub.values), name="repo_from_github_known"),
         ]
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ from django.db.models import Func, Q, Value
 from django.db.models.functions import Left
 from django.urls import reverse
 
+from sandboxes.base import NetworkMode, NetworkPolicy
 from tasks.errors import Conflict
 from tasks.models.repo import Repo
 
@@ -63,7 +64,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
 
 class Task(models.Model):
-    """What the user wants. `base_commit` is empty only while the repository's first mirror is being made."""
+    """What the user wants. `base_commit` is empty only while the repository's first mirror is being made.
+
+    One that was asked for elsewhere has its `origin`, the address of where. A restricted one gets nothing secret of its repository,
+    and of the network only the agent's model; so do all its runs and turns, also those that are asked for by hand.
+    """
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="tasks")
     repo = models.ForeignKey(Repo, models.PROTECT, related_name="tasks")
@@ -74,6 +79,8 @@ class Task(models.Model):
     base_commit = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     archived_at = models.DateTimeField(null=True, blank=True)
+    origin = models.URLField(max_length=500, blank=True)
+    is_restricted = models.BooleanField(default=False)
     is_trial = models.BooleanField(default=False)  # of a repository's environment; no entry of the list
     submission = models.UUIDField(null=True, blank=True)  # of the form; sending it twice makes no second task
     position = models.PositiveSmallIntegerField(default=0)  # within the submission
@@ -98,3 +105,8 @@ class Task(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("task", args=[self.pk])
+
+    @property
+    def network_policy(self) -> NetworkPolicy:
+        """What its sandboxes may reach besides the agent's model."""
+        return NetworkPolicy(NetworkMode.NONE) if self.is_restricted else self.repo.network_policy

@@ -73,7 +73,7 @@ def spec(run: Run) -> SandboxSpec:
         template=templates.for_run(run),
         mirror=run.task.repo.mirror_path,
         agents=agents_folder() if run.agent in ADAPTERS and ADAPTERS[run.agent].package else None,
-        network=run.task.repo.network_policy,
+        network=run.task.network_policy,
         limits=Limits(
             memory_mb=settings.SANDBOX_MEMORY_MB,
             cpu_weight=settings.SANDBOX_CPU_WEIGHT,

@@ -20,13 +20,13 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from agents import registry
-from agents.adapters.base import ModelAccess, Provider
+from agents.adapters.base import ErrorClass, ModelAccess, Provider
 from agents.grants import Call, Grant, Key, Refusal
 from sandboxes.base import HeaderRule, SandboxSpec
 from tasks.errors import AppError
 from tasks.models import BudgetScope, Credential, CredentialKind, EndReason, ModelCall, Price, Run, RunStatus, Sandbox, Turn, User
 from tasks.running import backends, model_ways, nudge
-from tasks.running.model_ways import LABELS, Way
+from tasks.running.model_ways import LABELS, Keys, Way
 from tasks.running.prices import Prices
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "is_in_environment",
     "is_outside",
     "key_for",
+    "last_refusal",
     "notice",
     "open",
     "outside",
@@ -108,7 +109,13 @@ def way(run: Run) -> Way | None:
     key = key_for(run.task.owner, provider)
     if key is None:
         raise AppError(_needs_key(adapter.label, provider))
-    return model_ways.way(key, backend=run.backend, network=run.task.repo.network_policy.mode)
+    found = model_ways.way(key, backend=run.backend, network=run.task.network_policy.mode)
+    if run.task.is_restricted and found.keys is Keys.ENVIRONMENT:
+        raise AppError(
+            f"This task is restricted, and the key of {LABELS[provider]} would have to be in its sandbox. Have an operator set "
+            "GATEWAY_PUBLIC_URL, or let tasks from GitHub be as others on the repository's page."
+        )
+    return found
 
 
 def access(way: Way | None, turn: Turn, generation: int) -> ModelAccess:
@@ -254,6 +261,7 @@ def record(grant: Grant, call: Call) -> None:
         provider=grant.key.provider,
         model=(call.model or call.asked)[:120],
         status=call.status,
+        refused=call.refused,
         is_whole=call.is_whole,
         input_tokens=call.input_tokens,
         cached_tokens=call.cached_tokens,
@@ -265,6 +273,12 @@ def record(grant: Grant, call: Call) -> None:
     )
     if used_up := _used_up(grant):
         _end_for_budget(grant, used_up)
+
+
+def last_refusal(turn: Turn) -> ErrorClass | None:
+    """Why the provider refused the last call of a turn; None if that was answered otherwise, or is not known here."""
+    last = ModelCall.objects.filter(turn=turn).first()
+    return ErrorClass(last.refused) if last and last.refused else None
 
 
 # Budgets ---------------------------------------------------------------------------------------------------------

@@ -63,13 +63,19 @@ def choose(run: Run, row: Sandbox) -> bool:
     if before is not None:
         row.save(update_fields=["prepared"])
     repo = run.task.repo
-    if not run.task.is_trial and repo.setup_script and repo.prepares:
+    if not run.task.is_trial and repo.setup_script and repo.prepares and not _would_leak(run.task):
         try:
-            if not _take(run, row):
+            # None is begun for a restricted run: the script would meet that run's branch with all of the repository's network.
+            if not _take(run, row) and not run.task.is_restricted:
                 _begin_for(run, row.host)
         except AppError as error:
             logger.warning("Run %s begins without a prepared environment: %s", run.pk, error)
     return row.prepared_id != before
+
+
+def _would_leak(task: Task) -> bool:
+    """Whether what the setup script left may hold what the runs of this task are not to have."""
+    return task.is_restricted and task.repo.variables.filter(is_secret=True).exists()
 
 
 def _take(run: Run, row: Sandbox) -> bool:

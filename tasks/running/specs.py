@@ -12,7 +12,7 @@ from agents.adapters.base import McpServer, TurnRequest
 from sandboxes.base import Checkout, SandboxSpec, Step, TurnSpec
 from sandboxes.e2b import network
 from tasks.git import shipments
-from tasks.models import AgentSetting, Mode, Phase, RepoMcpServer, Run, Sandbox, Turn
+from tasks.models import AgentSetting, Mode, Phase, RepoMcpServer, Run, Sandbox, Task, Turn
 from tasks.running import attachments, backends, model_access, prepared, templates, transcripts
 
 SETUP_SCRIPT = "/home/agent/.asynccode/setup.sh"
@@ -64,10 +64,11 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
         instructions=INSTRUCTIONS.get(turn.mode, ""),
         attachments=list(given[turn.number]),
         options=run.options | {"extra_args": _extra_args(run.agent)},
-        mcp_servers=[McpServer(s.name, s.url, s.command, s.env) for s in RepoMcpServer.objects.filter(repo=repo)],
+        mcp_servers=_mcp_servers(task),
     )
     here = {"ASYNCCODE_ATTACHMENTS": attachments.FOLDER} if any(given.values()) else {}
-    plain = {v.name: v.value for v in repo.variables.all() if not v.is_secret and v.phase == Phase.AGENT}
+    variables = [v for v in repo.variables.all() if not (task.is_restricted and v.is_secret)]
+    plain = {v.name: v.value for v in variables if not v.is_secret and v.phase == Phase.AGENT}
     steps = []
     if repo.setup_script and sandbox.prepared_id is None and not sandbox.parse_state.get("is_set_up"):
         steps.append(
@@ -75,7 +76,7 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
                 name="setup",
                 argv=["/bin/bash", "-e", SETUP_SCRIPT],
                 files={SETUP_SCRIPT: repo.setup_script.replace("\r\n", "\n")},
-                env={v.name: v.value for v in repo.variables.all()},
+                env={v.name: v.value for v in variables},
                 total_s=settings.SETUP_TIMEOUT_S,
             )
         )
@@ -110,6 +111,13 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
         max_patch_bytes=settings.MAX_PATCH_MB * 2**20,
         checkpoint_s=settings.CHECKPOINT_S,
     )
+
+
+def _mcp_servers(task: Task) -> list[McpServer]:
+    """Those of the repository; none of a restricted task, since addresses, arguments and variables of servers may all hold secrets."""
+    if task.is_restricted:
+        return []
+    return [McpServer(s.name, s.url, s.command, s.env) for s in RepoMcpServer.objects.filter(repo=task.repo)]
 
 
 def _extra_args(agent: str) -> list[str]:

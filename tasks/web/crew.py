@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from django import forms
-from django.db.models import Count
 from django.forms.boundfield import BoundField
 
 from agents.adapters.base import Adapter, Model
@@ -122,8 +121,8 @@ class CrewForm(VerbForm):
     def chosen_before(self, latest: Task | None) -> dict[str, Any]:
         """The agents of the user's latest task, else the first that can start."""
         found: dict[str, Any] = {}
-        for choice in self._of_task(latest):
-            self._add(found, choice)
+        for choice in presets.agents_of(latest) if latest else ():
+            self._add(found, asdict(choice))
         if not any(found.get(name) for *_, name in self.pairs):
             able = [name for adapter, model, name in self.pairs if not self._trouble(adapter, model)]
             found |= dict.fromkeys(able[:1], 1)
@@ -155,14 +154,6 @@ class CrewForm(VerbForm):
 
     def _default(self, agent: str) -> str:
         return next((model.name for adapter, model, _ in self.pairs if adapter.name == agent and model), "")
-
-    @staticmethod
-    def _of_task(task: Task | None) -> Iterator[dict[str, Any]]:
-        """The agents of a task with their numbers of attempts, retries and branches not counted."""
-        if task is None:
-            return
-        first = task.runs.exclude(options__has_key=services.RETRY_OF).filter(parent=None).order_by()
-        yield from map(dict, first.values("agent", "model", "options").annotate(attempts=Count("pk")))
 
     # --- what the page shows --------------------------------------------------------------------------------------------
 
