@@ -218,6 +218,8 @@ GITHUB_CLIENT_ID = env.text("GITHUB_CLIENT_ID")  # of an OAuth app or a GitHub A
 GITHUB_CLIENT_SECRET = env.text("GITHUB_CLIENT_SECRET")
 GITHUB_TOKEN = env.text("GITHUB_TOKEN")  # for those who have connected no account of their own
 GITHUB_WEBHOOK_SECRET = env.text("GITHUB_WEBHOOK_SECRET")
+GITHUB_MENTION = env.text("GITHUB_MENTION").removeprefix("@")  # else the name of the GitHub App, else asynccode
+GITHUB_LABEL = env.text("GITHUB_LABEL", "asynccode")
 GITHUB_ALLOWED_ORGS = frozenset(name.lower() for name in env.names("GITHUB_ALLOWED_ORGS"))
 GITHUB_ALLOWED_USERS = frozenset(name.lower() for name in env.names("GITHUB_ALLOWED_USERS"))
 
