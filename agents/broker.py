@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
 from weakref import WeakValueDictionary
 
+from agents.adapters.errors import classify
 from agents.apis.base import Api, Route
 from agents.apis.meter import Meter
 from agents.apis.registry import APIS
@@ -114,7 +115,7 @@ class Broker:
         fields = [(name, value) for name, value in said.items() if name in _ANSWER_HEADERS or name.startswith(_ANSWER_PREFIXES)]
         if error is None:
             return status, fields, self._stream(request, grant, began, answer, Meter(api, said.get("content-type", "")))
-        await self._finish(request, grant, began, status, None)
+        await self._finish(request, grant, began, status, None, classify(error.decode(errors="replace"), status) or "")
         return status, fields, _pieces(error)
 
     async def _send(self, request: _Request, key: Key) -> Answer:
@@ -146,12 +147,14 @@ class Broker:
 
     # What it took ----------------------------------------------------------------------------------------------------
 
-    async def _finish(self, request: _Request, grant: Grant, began: float, status: int, meter: Meter | None) -> None:
+    async def _finish(self, request: _Request, grant: Grant, began: float, status: int, meter: Meter | None, refused: str = "") -> None:
         """Record a call, before its answer ends: so the next request finds the budgets as they are."""
-        if noted := self._note(request, grant, began, status, meter):
+        if noted := self._note(request, grant, began, status, meter, refused):
             await asyncio.wait({noted}, timeout=RECORD_S)
 
-    def _note(self, request: _Request, grant: Grant, began: float, status: int, meter: Meter | None) -> asyncio.Task[None] | None:
+    def _note(
+        self, request: _Request, grant: Grant, began: float, status: int, meter: Meter | None, refused: str = ""
+    ) -> asyncio.Task[None] | None:
         """Record a call in a task of its own, which nobody's leaving cancels."""
         if not request.route.is_metered:
             return None
@@ -163,6 +166,7 @@ class Broker:
             status=status,
             is_whole=usage.is_whole if usage else status != LEFT,
             seconds=time.monotonic() - began,
+            refused=refused,
             input_tokens=usage.input_tokens if usage else 0,
             cached_tokens=usage.cached_tokens if usage else 0,
             cache_write_tokens=usage.cache_write_tokens if usage else 0,

@@ -43,7 +43,7 @@ class Call:
 
     Tokens of input include those that were read from the provider's cache and those that were written into it; those of
     output include the reasoning. `is_whole` is false when the answer was cut, so that there may have been more of them; what it
-    had not told by then is a guess.
+    had not told by then is a guess. `refused` is the class (an ErrorClass) of an error that the provider answered with.
     """
 
     model: str
@@ -51,6 +51,7 @@ class Call:
     status: int
     is_whole: bool
     seconds: float
+    refused: str = ""
     input_tokens: int = 0
     cached_tokens: int = 0
     cache_write_tokens: int = 0

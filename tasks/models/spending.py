@@ -37,6 +37,7 @@ class ModelCall(models.Model):
     provider = models.CharField(max_length=20)
     model = models.CharField(max_length=120, blank=True)
     status = models.PositiveSmallIntegerField()  # of HTTP
+    refused = models.CharField(max_length=20, blank=True)  # an ErrorClass: what the provider's error says
     is_whole = models.BooleanField(default=True)  # false: the answer was cut, so there may have been more
     input_tokens = models.BigIntegerField(default=0)
     cached_tokens = models.BigIntegerField(default=0)

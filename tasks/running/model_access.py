@@ -22,7 +22,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from agents import registry
 from agents.adapters.base import ErrorClass, ModelAccess, Provider
 from agents.grants import Call, Grant, Key, Refusal
-from sandboxes.base import HeaderRule, SandboxSpec
+from sandboxes.base import SandboxSpec
 from tasks.errors import AppError
 from tasks.models import BudgetScope, Credential, CredentialKind, EndReason, ModelCall, Price, Run, RunStatus, Sandbox, Turn, User
 from tasks.running import backends, model_ways, nudge
@@ -47,7 +47,6 @@ __all__ = [
     "outside",
     "providers_with_key",
     "record",
-    "rules",
     "secrets",
     "token",
     "way",
@@ -99,9 +98,9 @@ def _environment(provider: str) -> Key | None:
 # Ways ------------------------------------------------------------------------------------------------------------
 
 
-def way(run: Run) -> Way | None:
-    """How this run's agent reaches its model; None for one without a model. AppError when it needs a key and there is none, or
-    when there is no way to its model."""
+def way(run: Run, sandbox: Sandbox) -> Way | None:
+    """How this run's agent reaches its model from there; None for one without a model. AppError when it needs a key and there is
+    none, or when there is no way to its model."""
     adapter = registry.adapter(run.agent)
     provider = adapter.provider(run.model)
     if provider is None:
@@ -109,7 +108,7 @@ def way(run: Run) -> Way | None:
     key = key_for(run.task.owner, provider)
     if key is None:
         raise AppError(_needs_key(adapter.label, provider))
-    found = model_ways.way(key, backend=run.backend, network=run.task.network_policy.mode)
+    found = model_ways.way(key, backend=run.backend, network=run.task.network_policy.mode, adds_headers=sandbox.adds_headers)
     if run.task.is_restricted and found.keys is Keys.ENVIRONMENT:
         raise AppError(
             f"This task is restricted, and the key of {LABELS[provider]} would have to be in its sandbox. Have an operator set "
@@ -125,24 +124,18 @@ def access(way: Way | None, turn: Turn, generation: int) -> ModelAccess:
     return ModelAccess(way.provider, way.base_url, way.token or token(turn, generation), way.is_subscription)
 
 
-def rules(run: Run) -> list[HeaderRule]:
-    """The headers that the way out of this run's sandbox adds now; none where the key goes another way."""
-    found = way(run)
-    return [found.rule] if found and found.rule else []
-
-
-def fitted(run: Run, spec: SandboxSpec) -> SandboxSpec:
+def fitted(run: Run, sandbox: Sandbox, spec: SandboxSpec) -> SandboxSpec:
     """What this run's sandbox is made of, with what the way to its model needs."""
-    found = way(run)
+    found = way(run, sandbox)
     if found is None or not found.host:
         return spec
     network = replace(spec.network, hosts=(*spec.network.hosts, found.host))
     return replace(spec, network=network, headers=[found.rule] if found.rule else [])
 
 
-def notice(run: Run) -> str:
+def notice(run: Run, sandbox: Sandbox) -> str:
     """What the log of each turn says of where its key is, in a sentence; "" where that is outside of the sandbox."""
-    found = way(run)
+    found = way(run, sandbox)
     return found.notice if found else ""
 
 

@@ -10,12 +10,13 @@ from django.db.models import Max
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
+from agents.adapters import errors
 from agents.adapters.base import Ending, ErrorClass, Outcome
 from agents.packages import PACKAGES
 from agents.registry import ADAPTERS
 from sandboxes.base import FetchedPatch
 from tasks.models import EndReason, Mode, Run, RunStatus, Sandbox, Stage, Turn, TurnKind
-from tasks.running import patches, templates
+from tasks.running import model_access, patches, templates
 
 MOST_RETRIES = 2
 NOT_FOUND = 127  # a shell's exit code for a program that is not there
@@ -49,7 +50,13 @@ def judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunStat
     parse_state = Sandbox.objects.get(run=turn.run_id, generation=turn.run.generation).parse_state.get("adapter", {})
     if ending.code == NOT_FOUND and (no_program := _no_program(turn.run, str(parse_state.get("stderr", "")))):
         return RunStatus.ERRORED, Stage.AGENT, Outcome(False, "", no_program)
-    outcome = ADAPTERS[turn.run.agent].outcome(ending, parse_state)
+    adapter = ADAPTERS[turn.run.agent]
+    outcome = adapter.outcome(ending, parse_state)
+    if outcome.error_class == ErrorClass.HUNG and (refused := model_access.last_refusal(turn)):
+        # Some agents ask again and again, and never say that they were refused.
+        outcome = errors.outcome(
+            refused, adapter.label, f"{adapter.label} was stopped: it said nothing but asked again when it was refused."
+        )
     if outcome.is_ok and not has_patch:
         return RunStatus.INTERRUPTED, Stage.COLLECT, Outcome(False, "", _PATCH_LOST)
     if not outcome.is_ok:  # an agent that was refused for its budget may leave before it is stopped

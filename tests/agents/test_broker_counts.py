@@ -124,6 +124,24 @@ async def test_an_error_of_the_provider_comes_through_as_it_is(world: World, sta
     assert [(call.status, call.model, call.asked) for call in world.calls] == [(int(status[:3]), "", "parrot")]
 
 
+@pytest.mark.parametrize(
+    ("status", "words", "refused"),
+    [
+        ("401 Unauthorized", "No.", "auth"),
+        ("429 Too Many Requests", "No.", "rate_limit"),
+        ("429 Too Many Requests", "You exceeded your current quota.", "credit"),
+        ("529 Overloaded", "No.", "overloaded"),
+        ("400 Bad Request", "No.", ""),
+    ],
+)
+async def test_what_an_error_of_the_provider_means_is_recorded(world: World, status: str, words: str, refused: str) -> None:
+    world.provider.status = status
+    world.provider.pieces = [json.dumps({"error": {"message": words}}).encode()]
+    await world.start()
+    await world.ask()
+    assert [call.refused for call in world.calls] == [refused]
+
+
 async def test_an_error_that_repeats_the_key_does_not_bring_it_into_the_sandbox(world: World) -> None:
     world.provider.status = "401 Unauthorized"
     world.provider.pieces = [b'{"error":{"message":"Incorrect API key: sk-the', b'-real-key."}}']

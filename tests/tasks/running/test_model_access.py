@@ -246,6 +246,14 @@ def test_a_model_without_a_price_is_stored_without_a_cost(run: Run) -> None:
     assert (call.model, call.cost_usd) == ("unheard-of", None)
 
 
+def test_why_the_last_call_was_refused_is_known(run: Run) -> None:
+    said = []
+    for refused in ("", "rate_limit", "credit", ""):
+        model_access.record(granted(run), replace(CALL, refused=refused))
+        said.append(model_access.last_refusal(first(run)))
+    assert said == [None, "rate_limit", "credit", None]
+
+
 def test_a_call_of_a_run_that_was_deleted_is_nobodys(run: Run) -> None:
     grant = granted(run)
     run.delete()

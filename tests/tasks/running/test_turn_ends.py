@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -48,13 +48,24 @@ def _oracle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def end(make_run: MakeRun) -> Callable[..., Run]:
-    """A run whose only turn the journal says is over, finished."""
+    """A run whose only turn the journal says is over, finished; `calls` are why its calls were refused, "" for one that was not."""
 
-    def make(*, code: int = 0, mode: str = Mode.CODE, reason: str = "exit", state: dict[str, Any] | None = None, **turn: Any) -> Run:
+    def make(
+        *,
+        code: int | None = 0,
+        mode: str = Mode.CODE,
+        reason: str = "exit",
+        state: dict[str, Any] | None = None,
+        calls: Sequence[str] = (),
+        **turn: Any,
+    ) -> Run:
         run = make_run(status=RunStatus.RUNNING, sandbox=True, agent="oracle", stage="collect")
         run.sandboxes.update(parse_state={"turn": 1, "adapter": state or {}})
         outcome = {"step": "agent", "reason": reason, "code": code, "signal": None, "has_patch": False, "error": None}
         run.turns.update(status=RunStatus.RUNNING, mode=mode, outcome=outcome, generation=1, started_at=timezone.now(), **turn)
+        for refused in calls:
+            call = {"user": run.task.owner, "run": run, "turn": run.turns.get(), "provider": "openai", "status": 429 if refused else 200}
+            ModelCall.objects.create(**call, refused=refused)
         if turn.get("end_reason"):
             Run.objects.filter(pk=run.pk).update(stop_requested_at=timezone.now())
         jobs.finish_turn(run.pk, run.generation)
@@ -134,6 +145,28 @@ def test_without_a_conversation_the_prompt_is_sent_again(end: End) -> None:
 def test_what_waiting_does_not_mend_is_not_tried_again(end: End, error_class: str) -> None:
     run = end(code=1, state={"class": error_class})
     assert (run.status, run.error_class, run.turns.count()) == (RunStatus.FAILED, error_class, 1)
+
+
+@pytest.mark.parametrize("reason", ["silence", "total"])
+def test_an_agent_that_never_said_that_it_was_refused_was_refused(end: End, reason: str) -> None:
+    run = end(code=None, reason=reason, calls=["", "rate_limit", "credit"])
+    assert (run.status, run.error_class) == (RunStatus.FAILED, "credit")
+    assert run.error.startswith("Oracle was stopped: ")
+    assert "Add credit" in run.error
+
+
+def test_an_agent_that_was_refused_for_a_while_is_given_time(end: End) -> None:
+    run = end(code=None, reason="silence", calls=["rate_limit"])
+    assert (run.status, run.turns.get(number=2).kind) == (RunStatus.QUEUED, TurnKind.RETRY)
+
+
+@pytest.mark.parametrize("calls", [[], [""], ["credit", ""]])
+def test_an_agent_that_was_answered_and_fell_silent_hung(end: End, calls: list[str]) -> None:
+    assert end(code=None, reason="silence", calls=calls).error_class == "hung"
+
+
+def test_what_an_agent_that_left_said_counts_more_than_what_it_was_refused(end: End) -> None:
+    assert end(code=1, state={"class": "crashed"}, calls=["credit"]).error_class == "crashed"
 
 
 def test_an_agent_that_hung_after_its_result_has_finished(end: End) -> None:
