@@ -1,4 +1,4 @@
-"""Why a host took no push: what git and GitHub print, as one sentence each that says what to do."""
+"""Why a host took no push, or let somebody read nothing: what git and GitHub print, as one sentence each that says what to do."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tasks.errors import AppError
+from tasks.errors import AppError, RepoUnavailable
 from tasks.git.commands import GitFailed
 from tasks.git.remotes import Remote
+from tasks.git.sources import Source
 
 _MAX_QUOTED = 300
 
@@ -17,6 +18,16 @@ class PublishRefused(AppError):
     """The host did not take it. `reason` is one of those below, for programs."""
 
     code = "publish_refused"
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ReadRefused(RepoUnavailable):
+    """The host does not let this account read. `reason` is token, sign_in, gone, or one of those below."""
+
+    code = "read_refused"
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -101,6 +112,17 @@ _DETAILS = {
     "too_large": r"File (?P<quoted>.+? is [\d.]+ MB)",
     "rules": r"remote: *- (?P<quoted>[^\n]+)",
 }
+# What it says to who wants to read.
+_TAKEN_BACK = "{where} does not take your token any more. Connect GitHub again in Settings, under GitHub."
+_SIGN_IN = (
+    "{where} shows {name} to nobody without a sign-in: it is private, or not there. Check the address; for a private repository, "
+    "connect your repositories in Settings, under GitHub."
+)
+_NOT_FOUND = (
+    "{name} is not to be found at {where}: deleted, renamed, or not for your account to see. Check the address, or ask its owners "
+    "for access."
+)
+_UNREADABLE = "{where} does not let your account read {name}. Ask its owners for access, or use a token that has it."
 # git's own words; a server's lines do not count here.
 _NO_SIGN_IN = r"could not read Username|Authentication failed|returned error: 401"
 _GONE = r"returned error: 404|repository '.*' not found"
@@ -143,6 +165,24 @@ def refusal(stderr: str, remote: Remote, branch: str) -> AppError | None:
     if found := re.search(r"\[remote rejected\].*\(([^()\n]*)\)", own):
         return PublishRefused(f"{remote.source.where} took no push to {branch}: {found[1][:_MAX_QUOTED]}.", "rejected")
     return None
+
+
+def reading_refusal(stderr: str, source: Source, *, is_signed_in: bool) -> ReadRefused | None:
+    """The error for what a fetch from GitHub printed; None where nobody was refused anything."""
+    names = {"where": source.where, "name": source.name}
+    own = "\n".join(line for line in stderr.splitlines() if not line.startswith("remote:"))
+    if re.search(_NO_SIGN_IN, own):
+        reason, sentence = ("token", _TAKEN_BACK) if is_signed_in else ("sign_in", _SIGN_IN)
+    elif re.search(_GONE, own):
+        reason, sentence = "gone", _NOT_FOUND
+    elif "returned error: 403" in own:
+        said = {
+            reason: sentence for reason, (pattern, sentence) in _DENIED.items() if pattern and re.search(pattern, stderr, re.IGNORECASE)
+        }
+        reason, sentence = next(iter(said.items()), ("denied", _UNREADABLE))
+    else:
+        return None
+    return ReadRefused(sentence.format(**names), reason)
 
 
 def _details(reason: str, stderr: str) -> str:

@@ -17,20 +17,21 @@ class NotOnGitHub(AppError):
 
 
 def is_on_github(repo: Repo) -> bool:
-    return bool(_name(repo))
+    return bool(name_of(repo.source))
 
 
 def repository_of(repo: Repo) -> str:
     """`owner/name`. NotOnGitHub when the repository's source is not on GITHUB_URL."""
-    if name := _name(repo):
+    if name := name_of(repo.source):
         return name
     where = "a folder on this machine" if repo.is_local else f"on {urlsplit(repo.source).hostname}"
     host = urlsplit(settings.GITHUB_URL).netloc
     raise NotOnGitHub(f"{repo.name} is {where}, not on {host}: download the patch and apply it there.")
 
 
-def _name(repo: Repo) -> str:
-    if repo.is_local or not repo.source.lower().startswith(f"{settings.GITHUB_URL.lower()}/"):
+def name_of(source: str) -> str:
+    """`owner/name` of the repository at this address; "" when it is not on GITHUB_URL."""
+    if not source.lower().startswith(f"{settings.GITHUB_URL.lower()}/"):
         return ""
-    name = repo.source[len(settings.GITHUB_URL) + 1 :].strip("/").removesuffix(".git")
+    name = source[len(settings.GITHUB_URL) + 1 :].strip("/").removesuffix(".git")
     return name if name.count("/") == 1 else ""

@@ -21,6 +21,7 @@ from tasks.errors import AppError
 from tasks.git import mirrors, remotes
 from tasks.git.features import features
 from tasks.git.sources import Source, parse_source
+from tasks.github_api.reading import read
 from tasks.models import Operation, OperationStatus, Repo, Run, RunStatus, Task
 from tasks.running import backends, installs, lifecycle, nudge, templates
 
@@ -136,12 +137,17 @@ def source_of(repo: Repo) -> Source:
 def ensure_mirror(repo: Repo) -> None:
     """Make the mirror on this host if it is not there: another host may have made it, or somebody cleaned up."""
     if not repo.mirror_path.exists():
-        mirrors.ensure(repo.mirror_path, source_of(repo), timeout=settings.GIT_TIMEOUT_S, gid=backends.sandbox_gid())
+        source, gid = source_of(repo), backends.sandbox_gid()
+        read(repo, source, lambda token: mirrors.ensure(repo.mirror_path, source, token=token, timeout=settings.GIT_TIMEOUT_S, gid=gid))
 
 
 def pin(repo: Repo, branch: str) -> str:
-    """The commit that a branch stands at now, from a fresh fetch, kept whatever happens to the branch."""
-    mirrors.fetch(repo.mirror_path, source_of(repo), branch=branch, timeout=settings.GIT_TIMEOUT_S, gid=backends.sandbox_gid())
+    """The commit that a branch stands at now, from a fresh fetch, kept whatever happens to the branch.
+
+    Who may not fetch (any more) gets ReadRefused, whatever the mirror holds from earlier.
+    """
+    source, timeout, gid = source_of(repo), settings.GIT_TIMEOUT_S, backends.sandbox_gid()
+    read(repo, source, lambda token: mirrors.fetch(repo.mirror_path, source, branch=branch, token=token, timeout=timeout, gid=gid))
     commit = mirrors.resolve(repo.mirror_path, branch)
     mirrors.keep(repo.mirror_path, commit, f"commit-{commit}")
     age = timezone.now() - (repo.mirrored_at or timezone.now())
@@ -168,8 +174,14 @@ def _mirror(subject: str, progress: Progress) -> None:
         return
     source = source_of(repo)
     progress(0, "Asking for its branches")
-    branch = remotes.default_branch(source, timeout=settings.GIT_TIMEOUT_S)
-    mirrors.ensure(repo.mirror_path, source, progress=progress, timeout=settings.MIRROR_TIMEOUT_S, gid=backends.sandbox_gid())
+
+    def fetch(token: str) -> str:
+        branch = remotes.default_branch(source, token=token, timeout=settings.GIT_TIMEOUT_S)
+        timeout, gid = settings.MIRROR_TIMEOUT_S, backends.sandbox_gid()
+        mirrors.ensure(repo.mirror_path, source, token=token, progress=progress, timeout=timeout, gid=gid)
+        return branch
+
+    branch = read(repo, source, fetch)
     if not Repo.objects.filter(pk=repo.pk, removed_at=None).update(default_branch=branch, mirrored_at=Now()):
         mirrors.remove(repo.mirror_path)  # removed while it was fetched
         return
