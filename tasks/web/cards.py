@@ -14,10 +14,11 @@ from django.utils import timezone
 
 from agents.adapters.base import ErrorClass
 from agents.registry import ADAPTERS
-from tasks.models import ACTIVE, EndReason, Patch, PullRequest, PullRequestState, Run, RunStatus, Stage, Turn, TurnKind
+from tasks.models import ACTIVE, EndReason, Patch, PullRequest, Run, RunStatus, Stage, Turn, TurnKind
 from tasks.running.scheduler import Place, places
 from tasks.running.verdicts import MOST_RETRIES
 from tasks.services import FAILED
+from tasks.web.pull_chips import PullChip
 from tasks.web.shown.text import duration
 from tasks.web.where import Where, where_are
 
@@ -174,18 +175,18 @@ class RunCard:
         return dollars(self.run.cost_usd)
 
     @property
+    def pull(self) -> PullChip | None:
+        return PullChip(self.pull_request) if self.pull_request else None
+
+    @property
     def pull_request_name(self) -> str:
         """`PR #482 open`, `Merged #97`, or ""."""
-        if (found := self.pull_request) is None:
-            return ""
-        is_merged = found.state == PullRequestState.MERGED
-        return f"Merged #{found.number}" if is_merged else f"PR #{found.number} {PullRequestState(found.state).label.lower()}"
+        return self.pull.name if self.pull else ""
 
     @property
     def pull_request_url(self) -> str:
         """Where the pull request is; "" for an address that no browser should be sent to."""
-        url = self.pull_request.url if self.pull_request else ""
-        return url if url.startswith(("https://", "http://")) else ""
+        return self.pull.url if self.pull else ""
 
 
 def time_of(seconds: float | None) -> str:

@@ -25,9 +25,11 @@ from tasks.models import ACTIVE, Patch, Run, RunStatus, Task, Turn, User
 from tasks.running import nudge
 from tasks.web import log
 from tasks.web.activity import Endings, activity_of
+from tasks.web.pull_chips import FIELDS
 
 logger = logging.getLogger(__name__)
 
+_OF_PULL = tuple(f"pull_request__{name}" for name in FIELDS)
 COALESCE_S = 0.15
 LOOK_S = 15.0
 GONE = 4404
@@ -141,7 +143,7 @@ class UserConsumer(Consumer):
         patch = Patch.objects.filter(run=OuterRef("pk")).order_by("-turn__number", "-kind").values("sha256")[:1]
         newest = Run.objects.visible_to(self.user).order_by("-pk")[:100]
         so_far = Case(When(status__in=ACTIVE, then=Subquery(patch)))  # looked up for those at work only; the others' are known
-        fields = ("pk", "status", "stage", "stop_requested_at", "task__archived_at", "pull_request__state")
+        fields = ("pk", "status", "stage", "stop_requested_at", "task__archived_at", *_OF_PULL)
         news = self._if_new(list(newest.values_list(*fields, so_far)))
         return news and news | {"activity": activity_of(self.user), "ended": self._endings.look(self.user)}
 
@@ -166,7 +168,7 @@ class TaskConsumer(UserConsumer):
     def news(self) -> dict[str, Any] | None:
         runs = Run.objects.visible_to(self.user).filter(task=self.pk)
         is_where = ("pk", "status", "stage", "stop_requested_at", "generation", "task__base_commit", "task__archived_at")
-        has_cost = ("input_tokens", "output_tokens", "cost_usd", "pull_request__state")
+        has_cost = ("input_tokens", "output_tokens", "cost_usd", *_OF_PULL)
         states = runs.order_by("pk").values_list(*is_where, *has_cost)
         patches = Patch.objects.filter(run__in=runs).order_by("pk").values_list("pk", "sha256")
         turns = Turn.objects.filter(run__in=runs).order_by("pk").values_list("pk", "status")
@@ -177,7 +179,7 @@ class RunConsumer(Consumer):
     """A run's events from `?after=SEQ` on, in order, without gap or double, as HTML.
 
     Messages: {"after": seq, "seq": seq, "html": fragments of the events between (which may be none), "is_news": whether
-    what stands beside the events has changed: the status, the turns that wait, the patch}.
+    what stands beside the events has changed: the status, the turns that wait, the patch, the pull request}.
     """
 
     _state: tuple[Any, ...] | None = None
@@ -191,11 +193,12 @@ class RunConsumer(Consumer):
         return [nudge.run_group(self.pk)] if Run.objects.visible_to(self.user).filter(pk=self.pk).exists() else []
 
     def news(self) -> dict[str, Any] | None:
-        run = Run.objects.visible_to(self.user).select_related("task").filter(pk=self.pk).first()
+        related = ("task", "pull_request", "publication")
+        run = Run.objects.visible_to(self.user).select_related(*related).filter(pk=self.pk).first()
         if run is None:
             return None
         waiting = Turn.objects.filter(run=run, status=RunStatus.QUEUED).count()
-        state = (run.status, run.stage, run.stop_requested_at, run.generation, run.task.archived_at, waiting)
+        state = (run.status, run.stage, run.stop_requested_at, run.generation, run.task.archived_at, waiting, *_on_github(run))
         # The page was made before the socket was there, so the first look is news.
         is_news, self._state = state != self._state, state
         page = log.after(run, self._seq) if run.next_seq > self._seq + 1 else None
@@ -207,3 +210,10 @@ class RunConsumer(Consumer):
             message |= {"seq": page.last, "html": html, "is_news": is_news or page.has_status}
             self._seq = page.last
         return message
+
+
+def _on_github(run: Run) -> tuple[Any, ...]:
+    """What the page shows of a run's way to GitHub, and of its pull request there; each may not be there."""
+    publication, pull = getattr(run, "publication", None), getattr(run, "pull_request", None)
+    published = (publication.pushed, publication.error, publication.update_after) if publication else ()
+    return (*published, *(getattr(pull, name) for name in FIELDS if pull))

@@ -16,6 +16,7 @@ from agents.registry import ADAPTERS
 from tasks.models import ACTIVE, Mode, Repo, Run, RunStatus, Task, User
 from tasks.services import FAILED
 from tasks.web.cards import Figures, RunCard, cards_of, time_of
+from tasks.web.pull_chips import PullChip, chip_of
 
 PAGE = 30
 MOST_SHOWN = 300  # rows that a list which was paged on keeps when it is fetched anew
@@ -204,8 +205,9 @@ class TaskRow:
         return list(dict.fromkeys(card.where.label for card in self.cards))
 
     @property
-    def pulls(self) -> list[RunCard]:
-        return [card for card in self.cards if card.pull_request]
+    def pull(self) -> PullChip | None:
+        """The most telling of its pull requests."""
+        return chip_of([card.pull_request for card in self.cards if card.pull_request])
 
     @property
     def since(self) -> datetime | None:

@@ -80,7 +80,7 @@ def _status(found: Run, patch: Patch | None) -> dict[str, Any]:
         "run": found,
         "task": found.task,
         "card": (card := cards_of([found])[0]),
-        "publishing": Publishing.of(found, card, patch) if patch and patch.files else None,
+        "publishing": Publishing.of(found, card, patch) if card.pull_request or (patch and patch.files) else None,
         "advice": _GO_ON if card.advice.startswith("Open the run") else card.advice,
         "turn": (turn := begun.only("number", "mode", "status", "run_id").last()),
         "is_answered": turn is not None and turn.mode == Mode.ASK and found.status == RunStatus.SUCCEEDED,
