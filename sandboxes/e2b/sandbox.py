@@ -6,27 +6,23 @@ import base64
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 from e2b import AsyncSandbox, CommandExitException, SandboxInfo, SandboxState
 
-from sandboxes.base import HOME, WORKSPACE, Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxSpec, TurnSpec
+from sandboxes.base import FetchedPatch, SandboxSpec
 from sandboxes.e2b import inside, kept, network
 from sandboxes.e2b.account import Account, understood
 from sandboxes.e2b.journal import follow
-from sandboxes.errors import FileMissing, SandboxError, SandboxGone
-from sandboxes.inside import strip
+from sandboxes.errors import SandboxError, SandboxGone
+from sandboxes.supervised import ANSWER_S, FILE_S, SupervisedSandbox, checked, within
 
-_ANSWER_S = 30.0
-_FILE_S = 300.0
-_CHECKPOINT_S = 120.0
 _START_S = 60.0
 _INLINE_MAX = 48 * 1024  # of a request in a command's arguments; the rest goes as a file
-_CONTENT_MAX = 512 * 1024 * 1024  # an agent's file may be of any size; our memory is not
 
 
-class E2BSandbox(Sandbox):
+class E2BSandbox(SupervisedSandbox):
     """A sandbox as E2B described it when this was made: running or paused.
 
     A paused one is woken up only by `resume`, and for what is read of it, after which it sleeps again."""
@@ -52,31 +48,11 @@ class E2BSandbox(Sandbox):
             "memory_mb": self._info.memory_mb,
         }
 
-    async def put(self, path: str, data: bytes) -> None:
-        await self._ask("put", _FILE_S, data, path=path, mode=0o644)
-
-    async def get(self, path: str) -> bytes:
-        return (await self._ask("get", _FILE_S, path=path))[1]
-
-    async def run(self, argv: Sequence[str], *, timeout: float) -> Completed:  # noqa: ASYNC109 - it ends the command, not us
-        reply, output = await self._ask("run", timeout + _ANSWER_S, argv=list(argv), timeout=timeout, env={})
-        border = reply["stdout"]
-        return Completed(reply["code"], output[:border], output[border:], reply["is_timed_out"])
-
-    async def turn(self, spec: TurnSpec) -> bool:
-        reply, _ = await self._ask("turn", _ANSWER_S, spec=spec.as_json())
-        return bool(reply["is_new"])
-
-    async def tell(self, command: Command) -> None:
-        message = {"text": command.text} if command.name is CommandName.MESSAGE else {}
-        await self._ask(command.name.value, _CHECKPOINT_S, **message)
-
     async def patch(self, turn: int, kind: str) -> FetchedPatch:
         """Also of a paused sandbox, and after its resume: the checkpoint of the turn that `pause` ended."""
         async with self._read():
             await self._woken()
-            reply, content = await self._ask("patch", _FILE_S, turn=turn, kind=kind)
-        return FetchedPatch(content, reply["sha256"], reply["left_out"])
+            return await super().patch(turn, kind)
 
     async def journal(self, offset: int) -> AsyncIterator[bytes]:
         """Keeps the sandbox from its timeout for as long as it is read."""
@@ -94,7 +70,7 @@ class E2BSandbox(Sandbox):
         if self._is_paused:
             return
         with contextlib.suppress(SandboxError):  # it does not answer or cannot: what follows stops it all the same
-            await self._ask("shutdown", _CHECKPOINT_S)
+            await self._shutdown()
         await self._sleep()
 
     async def _sleep(self) -> None:
@@ -122,16 +98,11 @@ class E2BSandbox(Sandbox):
             raise
 
     async def keep(self) -> str:
-        if (await self._ask("ping", _ANSWER_S))[0]["turn"] is not None:
-            raise SandboxError("The environment cannot be kept while a turn is running.")
-        done = await self.run(strip.argv(WORKSPACE, HOME), timeout=_FILE_S)
-        if done.code:
-            said = done.stderr.decode(errors="replace").strip()[-500:]
-            raise SandboxError(f"The environment cannot be kept: {said or 'tidying it up took too long.'}")
-        await self._ask("shutdown", _CHECKPOINT_S)
+        await self._tidy()
+        await self._shutdown()
         with understood("keep a prepared environment"):
             name = kept.name_of(self._info.metadata[kept.INSTALLATION])
-            made = await AsyncSandbox.create_snapshot(self.ref, name=name, request_timeout=_FILE_S, **self.account.options)
+            made = await AsyncSandbox.create_snapshot(self.ref, name=name, request_timeout=FILE_S, **self.account.options)
         return made.snapshot_id
 
     async def destroy(self) -> None:
@@ -181,32 +152,26 @@ class E2BSandbox(Sandbox):
     # The supervisor
 
     async def _ask(self, what: str, timeout_s: float, payload: bytes = b"", /, **message: Any) -> tuple[dict[str, Any], bytes]:
-        """One request of the control protocol: the reply and its bytes. SandboxGone when no supervisor answers in time."""
         vm = await self._machine()
         with understood(f"pass “{what}” on to the supervisor"):
             words = await self._carry(vm, {"do": what, **message}, payload)
             try:
                 done = await vm.commands.run(
-                    inside.relay("ask", inside.STATE, *words), user=inside.USER, timeout=timeout_s, request_timeout=_ANSWER_S
+                    inside.relay("ask", inside.STATE, *words), user=inside.USER, timeout=timeout_s, request_timeout=ANSWER_S
                 )
             except CommandExitException as error:
                 raise SandboxGone(f"The sandbox did not answer “{what}”: {last_words(error)}") from error
             reply, content = await self._answer(vm, what, done.stdout or "")
-        if reply.get("ok") is True:
-            return reply, content
-        if reply.get("error") == "gone":
-            raise SandboxGone(f"The sandbox is not running: {reply.get('message')}")
-        refusal = FileMissing if reply.get("error") == "missing" else SandboxError
-        raise refusal(f"The sandbox refused “{what}”: {reply.get('message') or reply.get('error') or 'no reason given'}")
+        return checked(what, reply), content
 
     async def _carry(self, vm: AsyncSandbox, message: dict[str, Any], payload: bytes) -> list[str]:
         """The relay's arguments; what is too long for them is put into files first."""
         name = f"in-{secrets.token_hex(8)}"
         raw, request = json.dumps({**message, "size": len(payload)} if payload else message).encode(), f"@{name}.json"
         if payload:
-            await vm.files.write(f"{inside.STATE}/{name}.raw", payload, user=inside.USER, request_timeout=_FILE_S)
+            await vm.files.write(f"{inside.STATE}/{name}.raw", payload, user=inside.USER, request_timeout=FILE_S)
         if len(raw) > _INLINE_MAX:
-            await vm.files.write(f"{inside.STATE}/{name}.json", raw, user=inside.USER, request_timeout=_FILE_S)
+            await vm.files.write(f"{inside.STATE}/{name}.json", raw, user=inside.USER, request_timeout=FILE_S)
         else:
             request = base64.b64encode(raw).decode()
         return [request, f"{name}.raw"] if payload else [request]
@@ -216,12 +181,10 @@ class E2BSandbox(Sandbox):
         if word != "reply" or len(parts) != 2:
             raise SandboxGone(f"The sandbox's answer to “{what}” was cut.")
         reply = json.loads(base64.b64decode(parts[0]))
-        size = reply.get("size", 0)
-        if size > _CONTENT_MAX:  # what the relay lets through at most; but it is the sandbox's
-            raise SandboxError(f"The sandbox wants to give {size} bytes at once.")
+        size = within(reply.get("size", 0))  # the relay lets no more through; but it is the sandbox's
         if not parts[1].startswith("@"):
             return reply, b"" if parts[1] == "-" else base64.b64decode(parts[1])
-        content = await vm.files.read(f"{inside.STATE}/{parts[1][1:]}", format="bytes", user=inside.USER, request_timeout=_FILE_S)
+        content = await vm.files.read(f"{inside.STATE}/{parts[1][1:]}", format="bytes", user=inside.USER, request_timeout=FILE_S)
         if len(content) != size:
             raise SandboxGone(f"The sandbox's answer to “{what}” was cut.")
         return reply, bytes(content)

@@ -11,26 +11,13 @@ import builtins
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sandboxes.base import (
-    HOME,
-    WORKSPACE,
-    Backend,
-    Command,
-    CommandName,
-    Completed,
-    FetchedPatch,
-    Sandbox,
-    SandboxInfo,
-    SandboxSpec,
-    TurnSpec,
-)
+from sandboxes.base import Backend, FetchedPatch, SandboxInfo, SandboxSpec
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone, SandboxUnavailable
-from sandboxes.inside import strip
 from sandboxes.local import bwrap, control, limits
 from sandboxes.local.accounts import Account
 from sandboxes.local.folder import Folder, ref_of, refs, sweep
@@ -38,13 +25,10 @@ from sandboxes.local.launcher import Launcher, failure
 from sandboxes.local.prepared import OVERLAY, Store
 from sandboxes.local.processes import Process
 from sandboxes.local.rootfs import check as check_rootfs
+from sandboxes.supervised import SupervisedSandbox
 
 _PING_S = 20.0
-_ANSWER_S = 30.0
-_FILE_S = 300.0
-_CHECKPOINT_S = 120.0  # a shutdown waits for the turn's checkpoint
 _LEAVE_S = 10.0
-_STRIP_S = 900.0
 _CHUNK = 256 * 1024
 _POLL_S = (0.1, 0.2)  # while the journal grows, when it is quiet
 _ALIVE_S = 1.0
@@ -142,7 +126,7 @@ class LocalBackend(Backend):
                 continue
 
 
-class LocalSandbox(Sandbox):
+class LocalSandbox(SupervisedSandbox):
     """One sandbox on this machine."""
 
     def __init__(self, backend: LocalBackend, folder: Folder) -> None:
@@ -156,35 +140,16 @@ class LocalSandbox(Sandbox):
         On a prepared environment: prepared ("overlay" or "copy") and given_mb, what of it is this sandbox's own."""
         return self.folder.read_record()
 
-    async def put(self, path: str, data: bytes) -> None:
-        await self._ask("put", _FILE_S, data, path=path, mode=0o644)
-
-    async def get(self, path: str) -> bytes:
-        return (await self._ask("get", _FILE_S, path=path))[1]
-
-    async def run(self, argv: Sequence[str], *, timeout: float) -> Completed:  # noqa: ASYNC109 - it ends the command, not us
-        reply, output = await self._ask("run", timeout + _ANSWER_S, argv=list(argv), timeout=timeout, env={})
-        border = reply["stdout"]
-        return Completed(reply["code"], output[:border], output[border:], reply["is_timed_out"])
-
-    async def turn(self, spec: TurnSpec) -> bool:
-        reply, _ = await self._ask("turn", _ANSWER_S, spec=spec.as_json())
-        return bool(reply["is_new"])
-
-    async def tell(self, command: Command) -> None:
-        message = {"text": command.text} if command.name is CommandName.MESSAGE else {}
-        await self._ask(command.name.value, _CHECKPOINT_S, **message)
-
     async def patch(self, turn: int, kind: str) -> FetchedPatch:
         """Also of a paused sandbox, and after its resume: the checkpoint of the turn that `pause` ended."""
         try:
-            reply, content = await self._ask("patch", _FILE_S, turn=turn, kind=kind)
+            return await super().patch(turn, kind)
         except (FileMissing, SandboxGone):
             kept = self.folder.kept_patch()
             if kind != "checkpoint" or kept is None or kept[0]["turn"] != turn:
                 raise
-            reply, content = kept
-        return FetchedPatch(content, reply["sha256"], reply["left_out"])
+            about, content = kept
+            return FetchedPatch(content, about["sha256"], about["left_out"])
 
     async def journal(self, offset: int) -> AsyncIterator[bytes]:
         try:
@@ -259,7 +224,7 @@ class LocalSandbox(Sandbox):
         """Let it end by itself, with the checkpoint of its turn, or kill it. The caller holds the folder's lock."""
         if process := _running(self.folder):
             try:
-                told, patch = await self._ask("shutdown", _CHECKPOINT_S)
+                told, patch = await self._shutdown()
             except SandboxError:  # it does not answer or cannot: killed below
                 pass
             else:
@@ -275,12 +240,7 @@ class LocalSandbox(Sandbox):
     async def keep(self) -> str:
         async with self.folder.locked():
             await self.start()
-            if (await self._ask("ping", _ANSWER_S))[0]["turn"] is not None:
-                raise SandboxError("The environment cannot be kept while a turn is running.")
-            done = await self.run(strip.argv(WORKSPACE, HOME, self.backend.python(self.folder.rootfs)), timeout=_STRIP_S)
-            if done.code != 0:
-                said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-                raise SandboxError(f"The environment cannot be kept: {said or 'tidying it up took too long.'}")
+            await self._tidy(self.backend.python(self.folder.rootfs))
             await self._leave()
             return await asyncio.to_thread(self.backend.store.keep, self.folder, self.record.get("prepared", ""))
 

@@ -11,14 +11,14 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from sandboxes.errors import FileMissing, SandboxError, SandboxGone
+from sandboxes.errors import SandboxGone
+from sandboxes.supervised import checked, within
 
 _LENGTH = struct.Struct(">I")
 _BACKLOG = 128
 _MIB = 1024 * 1024
 _CHUNK = _MIB
 _HEADER_MAX = 8 * _MIB
-_CONTENT_MAX = 512 * _MIB  # an agent's file may be of any size; our memory is not
 
 
 def listen(folder: Path, name: str) -> socket.socket:
@@ -45,10 +45,7 @@ async def request(address: Path, message: dict[str, Any], payload: bytes = b"", 
         raise SandboxGone(f"The sandbox did not answer “{message['do']}” within {timeout_s:g} seconds.") from None
     except (ConnectionError, FileNotFoundError, asyncio.IncompleteReadError):
         raise SandboxGone("The sandbox is not running: nothing answers its control socket.") from None
-    if reply.get("ok") is True:
-        return reply, content
-    error = FileMissing if reply.get("error") == "missing" else SandboxError
-    raise error(f"The sandbox refused “{message['do']}”: {reply.get('message') or reply.get('error') or 'no reason given'}")
+    return checked(message["do"], reply), content
 
 
 async def _exchange(address: Path, message: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
@@ -64,16 +61,10 @@ async def _exchange(address: Path, message: dict[str, Any], payload: bytes) -> t
                 writer.write(view[start : start + _CHUNK])
                 await writer.drain()
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        reply = json.loads(await reader.readexactly(_within(length, _HEADER_MAX)))
-        return reply, await reader.readexactly(_within(reply.get("size", 0), _CONTENT_MAX))
+        reply = json.loads(await reader.readexactly(within(length, _HEADER_MAX)))
+        return reply, await reader.readexactly(within(reply.get("size", 0)))
     finally:
         writer.close()
-
-
-def _within(size: int, most: int) -> int:
-    if size > most:
-        raise SandboxError(f"The sandbox wants to give {size // _MIB} MiB at once; at most {most // _MIB} MiB are taken.")
-    return size
 
 
 class _directory:  # noqa: N801 - a context manager, used like a function

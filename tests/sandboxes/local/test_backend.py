@@ -88,7 +88,7 @@ async def test_destroy_works_on_a_frozen_sandbox(house):
 
 
 async def test_pause_kills_what_does_not_answer(house, monkeypatch):
-    monkeypatch.setattr("sandboxes.local.backend._CHECKPOINT_S", 0.3)
+    monkeypatch.setattr("sandboxes.supervised.CHECKPOINT_S", 0.3)
     sandbox = await house.make()
     os.kill(sandbox.record["pid"], signal.SIGSTOP)
     await sandbox.pause()
