@@ -17,7 +17,7 @@ from tasks.errors import AppError, RepoUnavailable
 from tasks.git.commands import GitFailed, GitTimedOut, git
 from tasks.git.refusals import explained
 from tasks.git.remotes import Remote
-from tasks.git.workspaces import borrow
+from tasks.git.workspaces import APPLY, borrow
 
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _THERE = "refs/asynccode/there"
@@ -55,7 +55,7 @@ class Clone:
     def apply(self, patch: bytes) -> str:
         """The tree that the index gives with this patch."""
         try:
-            self.git("apply", "--cached", "--binary", "--whitespace=nowarn", "-", input=patch)
+            self.git(*APPLY, input=patch)
         except GitTimedOut:
             raise
         except GitFailed as error:

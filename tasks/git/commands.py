@@ -85,6 +85,14 @@ _SENTENCES = {
     r"early EOF|unexpected disconnect|hung up|RPC failed": "The connection to {where} broke in the middle. Try again.",
 }
 
+# What git says when it stumbles over the files of the repository that it is in.
+_DAMAGE = re.compile(
+    r"bad object|corrupt|object file .* is empty|(pack|index )file .* (truncated|too s\w+|cannot be mapped|invalid|does not match)"
+    r"|(unable to|could not|cannot|failed to) (read|parse|unpack|map|open pack)|inflate|necessary objects|not a git repository: "
+    r"|bad config|does not point to a valid|invalid object|unexpected line in|broken ref|missing (blob|tree|commit)",
+    re.IGNORECASE,
+)
+
 
 class GitFailed(RepoUnavailable):
     """git ended badly. `message` is a sentence, `stderr` what git itself said, credentials and control characters out."""
@@ -92,6 +100,11 @@ class GitFailed(RepoUnavailable):
     def __init__(self, stderr: str, where: str) -> None:
         super().__init__(explain(stderr, where))
         self.stderr = stderr
+
+    @property
+    def tells_of_damage(self) -> bool:
+        """Whether the repository's own files are the reason. What a server says ("remote: …") is no word on ours."""
+        return bool(_DAMAGE.search(re.sub(r"(?m)^remote:.*$", "", self.stderr)))
 
 
 class GitTimedOut(GitFailed):

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import BranchMissing, InvalidInput, RepoUnavailable
-from tasks.git import shipments
+from tasks.git import shipments, trees
 from tasks.git.commands import GitFailed, git
 from tasks.git.remotes import Remote
 from tasks.git.sources import Resolver, Source, valid_branch
@@ -41,15 +41,6 @@ _POLL_S = 0.02
 _MAX_NAMES_COMPARED = 5000
 _MAX_LOOSE_KEPT = 200
 _MANY_REFS_BYTES = 1024 * 1024  # of packed-refs, about 15,000 refs
-
-# What git says when it stumbles over its own files. Our mirror is then made anew, once; if it was the source that is
-# damaged, that fails with the same words.
-_DAMAGE = re.compile(
-    r"bad object|corrupt|object file .* is empty|(pack|index )file .* (truncated|too s\w+|cannot be mapped|invalid|does not match)"
-    r"|(unable to|could not|cannot|failed to) (read|parse|unpack|map|open pack)|inflate|necessary objects|not a git repository: "
-    r"|bad config|does not point to a valid|invalid object|unexpected line in|broken ref|missing (blob|tree|commit)",
-    re.IGNORECASE,
-)
 
 
 def ensure(
@@ -152,6 +143,7 @@ def remove(path: Path, *, timeout: float = _QUICK_S) -> None:
             if folder.exists():
                 shutil.rmtree(folder)
         shipments.forget(path)
+        trees.forget(path)
 
 
 # --- making and updating, with the lock held --------------------------------------------------------------------
@@ -170,9 +162,8 @@ class _Work:
             try:
                 self._update(branch)
             except GitFailed as error:
-                # What the server itself says ("remote: …") must not make us throw a mirror away.
-                if not _DAMAGE.search(re.sub(r"(?m)^remote:.*$", "", error.stderr)):
-                    raise
+                if not error.tells_of_damage:
+                    raise  # else our mirror is made anew, once; if it was the source that is damaged, that fails with the same words
             else:
                 return
         self._make()

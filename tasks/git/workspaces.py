@@ -23,14 +23,21 @@ def _plain(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")
 
 
+APPLY = ("apply", "--cached", "--binary", "--whitespace=nowarn", "-")  # a patch, to an index
+
+
 def borrow(mirror: Path, commit: str, target: Path, *, timeout: float = 600.0) -> None:
     """A clean repository of ours, new and bare, that borrows the mirror's objects; its index is the commit's tree.
 
     It has no work tree, no remote and no hooks: it is the place where the host applies and commits patches. So nothing
     is checked out, and no filter or line ending is between what a patch says and what is committed.
     """
-    object_format = "sha1" if len(commit) == 40 else "sha256"
+    make_borrowing(mirror, target, "sha1" if len(commit) == 40 else "sha256", timeout=timeout)
+    git(["read-tree", commit], git_dir=target, timeout=timeout)
+
+
+def make_borrowing(mirror: Path, target: Path, object_format: str, *, timeout: float) -> None:
+    """As `borrow`, without an index."""
     git(["init", "--quiet", "--bare", "--template=", f"--object-format={object_format}", str(target)], timeout=timeout)
     (target / "objects" / "info").mkdir(exist_ok=True)
     (target / "objects" / "info" / "alternates").write_text(f"{mirror.resolve() / 'objects'}\n")
-    git(["read-tree", commit], git_dir=target, timeout=timeout)
