@@ -18,7 +18,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from tasks import accounts
 from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed
-from tasks.github_api import admission, credentials
+from tasks.github_api import admission, apps, credentials, renewal
 from tasks.github_api.credentials import Person
 from tasks.models import ApiToken, GitHubAccount, GitHubCredentialKind, User
 
@@ -103,7 +103,8 @@ def _keep(account: GitHubAccount, person: Person) -> None:
 def _take_token(account: GitHubAccount, person: Person) -> list[str]:
     account.token, account.scopes, account.kind = person.token, sorted(person.scopes), person.kind
     account.expires_at, account.refused_at = person.expires_at, None
-    return ["token_encrypted", "scopes", "kind", "expires_at", "refused_at"]
+    account.refresh_token, account.refresh_expires_at, account.client_id = person.refresh_token, person.refresh_expires_at, person.client_id
+    return ["token_encrypted", "scopes", "kind", "expires_at", "refused_at", "refresh_token_encrypted", "refresh_expires_at", "client_id"]
 
 
 def connect(*, user: User, person: Person) -> GitHubAccount:
@@ -146,8 +147,8 @@ def disconnect(*, user: User) -> bool:
             account.delete()
             return True
         had_token = bool(account.token_encrypted)
-        account.token, account.scopes, account.kind, account.expires_at = "", [], GitHubCredentialKind.OAUTH, None
-        account.save(update_fields=["token_encrypted", "scopes", "kind", "expires_at"])
+        _take_token(account, Person(account.github_id, account.login, token=""))
+        account.save()
     return had_token
 
 
@@ -172,6 +173,9 @@ def check_everybody() -> None:
 
 def check(account: GitHubAccount) -> None:
     """Let somebody in no more who is not listed any more, under the name that they have now. Unclear when GitHub does not say."""
+    account = renewal.renewed(account)
+    if account.refused_at is not None and account.token_encrypted:
+        raise credentials.Refused
     is_over = account.expires_at is not None and account.expires_at <= timezone.now()
     token = "" if is_over else account.token
     login = credentials.look(token).login if token else account.login
@@ -217,4 +221,4 @@ def decided_by_operator(user: User) -> None:
 
 
 def may_sign_in() -> bool:
-    return bool(settings.GITHUB_CLIENT_ID and settings.GITHUB_CLIENT_SECRET)
+    return apps.has_client()

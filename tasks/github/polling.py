@@ -5,7 +5,6 @@ When to ask is remembered in the cache. If that is lost, GitHub is asked a littl
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -19,10 +18,10 @@ from redis.exceptions import RedisError
 
 from tasks.errors import AppError
 from tasks.github import sightings
+from tasks.github.asking import github_as
 from tasks.github.sightings import UNDECIDED, Seen, Sighting
-from tasks.github_api import credentials
 from tasks.github_api.client import GitHub
-from tasks.github_api.errors import PermissionMissing, RateLimited, TokenRefused
+from tasks.github_api.errors import PermissionMissing, RateLimited
 from tasks.models import PullRequest, PullRequestState
 
 logger = logging.getLogger(__name__)
@@ -90,24 +89,14 @@ def _ask(pk: int, *, is_lively: bool) -> None:
     owner = row.run.task.owner
     # Set before anything can go wrong, so that one that breaks this round is not the first of the next.
     cache.set(_key("pause", pk), True, PAUSE.total_seconds())
+    has_news = False
     try:
-        token = credentials.token_for(owner, row.repository)
-    except AppError as error:
-        logger.info("%s was not looked at: %s", row, error.message)
-        return
-    if (until := cache.get(_limit_key(token))) is not None and until > timezone.now():
-        return
-    has_news = cache.delete(_key("soon", pk))  # what happens from here on has to be asked again
-    try:
-        with GitHub(token) as github:
+        with github_as(owner, row.repository) as github:
+            has_news = cache.delete(_key("soon", pk))  # what happens from here on has to be asked again
             sighting = _sighting(github, row, "" if has_news or _waits_for_checks(row, is_lively) else row.etag)
-    except RateLimited as error:
-        _wait(token, error)
-        if has_news:
-            ask_soon([pk])
     except AppError as error:
-        if isinstance(error, TokenRefused):
-            credentials.refused(owner)
+        if has_news and isinstance(error, RateLimited):
+            ask_soon([pk])
         logger.info("%s was not looked at: %s", row, error.message)
     else:
         if sightings.see(pk, sighting) is Seen.NEWS:
@@ -142,16 +131,5 @@ def _unless_forbidden(ask: Callable[[], str]) -> str | None:
         return None
 
 
-def _wait(token: str, error: RateLimited) -> None:
-    logger.warning("%s", error.message)
-    seconds = (error.until - timezone.now()).total_seconds()
-    if seconds > 0:
-        cache.set(_limit_key(token), error.until, seconds)
-
-
 def _key(kind: str, pk: int) -> str:
     return f"github:{kind}:{pk}"
-
-
-def _limit_key(token: str) -> str:
-    return f"github:limit:{hashlib.sha256(token.encode()).hexdigest()[:32]}"

@@ -12,11 +12,13 @@ from django.conf import settings
 from django.views.decorators.debug import sensitive_variables
 
 from tasks.errors import AppError
+from tasks.github_api import apps, installations
 from tasks.github_api.answers import mapping
 from tasks.github_api.connection import Answer, Connection
 from tasks.github_api.errors import GitHubError, NotFoundOnGitHub, PermissionMissing, TokenRefused
 
 SIGN_IN_SCOPES: Final = ("read:user", "user:email")
+_OF_APPS: Final = "ghu_"  # tokens of people who signed in by a GitHub App begin so
 
 
 class Unclear(AppError):
@@ -60,6 +62,7 @@ def _is_member(org: str, token: str) -> bool:
     try:
         said = mapping(ask(f"/user/memberships/orgs/{quote(org, safe='')}", token).value)
     except NotFoundOnGitHub:
+        _check_can_see(org, token)
         return False
     except (PermissionMissing, TokenRefused):
         raise Unclear(
@@ -67,6 +70,22 @@ def _is_member(org: str, token: str) -> bool:
             "its owners may have to allow the application first."
         ) from None
     return said.get("state") == "active"
+
+
+@sensitive_variables("token")
+def _check_can_see(org: str, token: str) -> None:
+    """A token that came by the GitHub App sees no organization where that is not installed: then it has not said no."""
+    app = apps.current()
+    if app is None or not token.startswith(_OF_APPS):
+        return
+    try:
+        is_there = installations.find_on_organization(app, org) is not None
+    except AppError as error:
+        raise Unclear(f"It could not be asked whether you are a member of {org}: {error.message}") from error
+    if not is_there:
+        raise Unclear(
+            f"GitHub does not show whether you are a member of {org}. Its owners have to install the GitHub App {app.name} first."
+        )
 
 
 @sensitive_variables("token")

@@ -111,12 +111,15 @@ class Answer:
 
 
 class Connection:
-    """`close` it, or use it as a context, since it keeps its connection for the next request."""
+    """`close` it, or use it as a context, since it keeps its connection for the next request.
+
+    `is_app`: the token is the one by which a GitHub App shows who it is. "" asks as nobody.
+    """
 
     @sensitive_variables("token")
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, *, is_app: bool = False) -> None:
         github = Github(
-            auth=Auth.Token(token),
+            auth=(Auth.AppAuthToken if is_app else Auth.Token)(token) if token else None,
             base_url=settings.GITHUB_API_URL,
             timeout=TIMEOUT_S,
             user_agent="asynccode",
@@ -270,7 +273,7 @@ def _not_found() -> NotFoundOnGitHub:
 def _scope_missing(headers: Mapping[str, str]) -> PermissionMissing | None:
     """GitHub says "not found" too where a classic token lacks a scope; then its headers tell."""
     accepted = {one.strip() for one in headers.get("x-accepted-oauth-scopes", "").split(",")} - {""}
-    if "x-oauth-scopes" not in headers or not accepted:
+    if not headers.get("x-oauth-scopes") or not accepted:  # a GitHub App's are told to have none, and need none
         return None
     has = {one.strip() for one in headers["x-oauth-scopes"].split(",")}
     for _ in range(2):

@@ -1,7 +1,8 @@
-"""By which token we act at GitHub for somebody: their own account's, else the site's."""
+"""By which token we act at GitHub for somebody: their own account's, else the GitHub App's, else the site's."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,11 +14,13 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from tasks.errors import AppError, InvalidInput
-from tasks.github_api import admission
+from tasks.github_api import admission, apps, installations, renewal
 from tasks.github_api.admission import Unclear
 from tasks.github_api.answers import line, mapping, number
 from tasks.github_api.errors import NotFoundOnGitHub, PermissionMissing, TokenRefused
-from tasks.models import GitHubAccount, GitHubCredentialKind, User
+from tasks.models import GitHubAccount, GitHubApp, GitHubCredentialKind, User
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Person:
     email: str = ""
     scopes: Sequence[str] = ()
     expires_at: datetime | None = None
+    refresh_token: str = field(default="", repr=False)
+    refresh_expires_at: datetime | None = None
+    client_id: str = ""  # of the application that the token came by
     kind: str = GitHubCredentialKind.OAUTH
 
 
@@ -82,17 +88,52 @@ class NoToken(AppError):
 
 
 def token_for(user: User, repository: str = "") -> str:
-    """The token of the user's own account, when it may write to repositories, else the site's. NoToken says what to do.
+    """The token of the user's own account, when it may write to repositories; else one of the GitHub App's for this repository, when
+    the user's account at GitHub may write to it; else the site's. NoToken says what to do, and an error of GitHub's what is in the way.
 
-    `repository` is owner/name where one is meant; "" where none is.
+    `repository` is owner/name where one is meant; "" where none is. GitHub may be asked, so this is nothing for within a transaction.
     """
-    account = GitHubAccount.objects.filter(user=user).first()
+    account = own(user)
     problem = _problem(account)
-    if account is not None and not problem:
+    app = apps.current() if repository else None
+    if account is not None and not problem and (app is None or _reaches(account, app, repository)):
         return account.token
+    if app is not None and account is not None:
+        try:
+            if installations.may_write(app, repository, account):
+                return installations.token(app, repository)
+            problem = problem or f"Your GitHub account {account.login} may not write to {repository}. Ask its owners for write access."
+        except installations.NotInstalled as error:
+            problem = f"{problem} Or: {error.message}" if problem else error.message
     if settings.GITHUB_TOKEN:
         return settings.GITHUB_TOKEN
     raise NoToken(problem)
+
+
+def app_token(repository: str) -> str | None:
+    """The GitHub App's token for a repository, to speak there as itself; None where it is not installed. GitHub may be asked."""
+    app = apps.current()
+    try:
+        return installations.token(app, repository) if app else None
+    except installations.NotInstalled as error:
+        logger.info("%s", error.message)
+        return None
+
+
+def own(user: User) -> GitHubAccount | None:
+    """The user's account at GitHub, its token renewed if it was about to expire. Unavailable when it is over and GitHub is silent."""
+    account = GitHubAccount.objects.filter(user=user).first()
+    return renewal.renewed(account) if account else None
+
+
+def _reaches(account: GitHubAccount, app: GitHubApp, repository: str) -> bool:
+    """Whether the account's token can reach this repository at all: one that came by the app, where the app is installed only."""
+    if account.client_id != app.client_id:
+        return True
+    try:
+        return bool(installations.check(app, repository))
+    except installations.NotInstalled:
+        return False
 
 
 def _problem(account: GitHubAccount | None) -> str:
@@ -123,20 +164,28 @@ def missing(account: GitHubAccount) -> list[str]:
 
 
 def needs_sign_in(account: GitHubAccount) -> bool:
-    """Whether the token there is no good any more, so that the user has to sign in again."""
-    is_over = account.expires_at is not None and account.expires_at <= timezone.now()
-    return bool(account.token_encrypted) and (account.refused_at is not None or is_over)
+    """Whether the token there is no good any more, nor can be renewed, so that the user has to sign in again."""
+    now = timezone.now()
+    is_over = account.expires_at is not None and account.expires_at <= now
+    is_renewable = bool(account.refresh_token_encrypted) and (account.refresh_expires_at is None or account.refresh_expires_at > now)
+    return bool(account.token_encrypted) and (account.refused_at is not None or (is_over and not is_renewable))
 
 
 def is_refused(user: User) -> bool:
     """Whether the user is to be asked to connect GitHub again: one cheap question, for pages."""
-    is_over = Q(refused_at__isnull=False) | Q(expires_at__lte=Now())
-    return GitHubAccount.objects.filter(is_over, user=user).exclude(token_encrypted=b"").exists()
+    is_over = Q(expires_at__lte=Now()) & (Q(refresh_token_encrypted=b"") | Q(refresh_expires_at__lte=Now()))
+    refused = GitHubAccount.objects.filter(Q(refused_at__isnull=False) | is_over, user=user)
+    return refused.exclude(token_encrypted=b"").exists()
 
 
-def refused(user: User) -> None:
-    """GitHub has answered with 401 to the token of `token_for`: if it was the user's own, they are asked to connect again."""
+def refused(user: User, repository: str = "") -> None:
+    """GitHub has answered with 401 to the token of `token_for`: if it was the user's own, they are asked to connect again; if it was
+    the GitHub App's, a new one is made next time."""
     account = GitHubAccount.objects.filter(user=user).first()
-    if account is not None and not _problem(account):
+    app = apps.current() if repository else None
+    is_own = account is not None and not _problem(account) and (app is None or _reaches(account, app, repository))
+    if app is not None:
+        installations.forget(app, repository.split("/")[0])
+    if account is not None and is_own:
         same = GitHubAccount.objects.filter(pk=account.pk, token_encrypted=account.token_encrypted)  # it may have been replaced
         same.update(refused_at=Now())

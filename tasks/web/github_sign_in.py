@@ -28,7 +28,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from tasks.errors import AppError
 from tasks.github import people
-from tasks.github_api import admission
+from tasks.github_api import admission, apps, renewal
 from tasks.github_api.credentials import Person
 from tasks.web import account, errors, limits
 from tasks.web.access import Request
@@ -115,6 +115,7 @@ class GitHub(GitHubOAuth2Adapter):  # type: ignore[misc]  # allauth is not typed
     @sensitive_variables()
     def parse_token(self, data: dict[str, Any]) -> SocialToken:
         token = super().parse_token(data)
+        token.refresh_expires_at = renewal.ends(data.get("refresh_token_expires_in"))
         token.granted = [scope for scope in str(data.get("scope") or "").replace(" ", ",").split(",") if scope]
         return token
 
@@ -138,8 +139,9 @@ class Adapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     """allauth's, up to where it would look for an account by its own rows: there what is ours begins."""
 
     def get_provider(self, request: HttpRequest, provider: str, client_id: str | None = None) -> Provider:
-        app = SocialApp(provider="github", client_id=settings.GITHUB_CLIENT_ID, secret=settings.GITHUB_CLIENT_SECRET)
-        return Provider(request, app=app)
+        if (found := apps.client()) is None:
+            raise Http404
+        return Provider(request, app=SocialApp(provider="github", client_id=found.id, secret=found.secret))
 
     def get_requests_session(self) -> requests.Session:
         return admission.as_it_is(super().get_requests_session())
@@ -158,7 +160,7 @@ class Adapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
 
 @sensitive_variables("person")
 def _came_back(request: HttpRequest, login: SocialLogin) -> HttpResponse:
-    person = _person(login)
+    person = _person(login, get_adapter().get_provider(request, "github").app.client_id)
     is_connecting = login.state.get("process") == AuthProcess.CONNECT
     try:
         if is_connecting:
@@ -169,7 +171,7 @@ def _came_back(request: HttpRequest, login: SocialLogin) -> HttpResponse:
     return account.signed_in(request, user, account.local(login.state.get("next") or ""))
 
 
-def _person(login: SocialLogin) -> Person:
+def _person(login: SocialLogin, client_id: str) -> Person:
     told, token = login.account.extra_data, login.token
     email = next((one.email for one in login.email_addresses if one.primary and one.verified), "")
     return Person(
@@ -180,6 +182,9 @@ def _person(login: SocialLogin) -> Person:
         token=token.token,
         scopes=token.granted,
         expires_at=token.expires_at,
+        refresh_token=token.token_secret or "",
+        refresh_expires_at=token.refresh_expires_at,
+        client_id=client_id,
     )
 
 
