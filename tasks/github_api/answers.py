@@ -63,6 +63,15 @@ class Repositories:
 
 
 @dataclass(frozen=True)
+class Label:
+    """`color` is six hexadecimal digits, or ""."""
+
+    name: str
+    color: str
+    description: str
+
+
+@dataclass(frozen=True)
 class Pull:
     """A pull request; `state`, `mergeable` and `etag` are as in the model PullRequest."""
 
@@ -83,12 +92,16 @@ class Pull:
 
 @dataclass(frozen=True)
 class Check:
-    """`state` is pending, success or failure; `text` is what it says of itself."""
+    """`state` is pending, success or failure; `text` is what it says of itself. `id` is that of a check run, 0 of a status; `is_job`: it
+    is a job of Actions, which has a log. `annotations`: how many places in files it names."""
 
     name: str
     state: str
     url: str
     text: str
+    id: int = 0
+    is_job: bool = False
+    annotations: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,12 +144,14 @@ class ReviewComment:
 
 @dataclass(frozen=True)
 class Thread:
-    """A conversation about a line of a file; `line` is None for one about the file, or whose line is gone."""
+    """A conversation about a line of a file; `line` is None for one about the file, or whose line is gone. `hunk` is the piece of the
+    diff that it began at, to its end."""
 
     path: str
     line: int | None
     is_outdated: bool
     comments: tuple[ReviewComment, ...]
+    hunk: str = ""
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -178,6 +193,11 @@ def login(value: Any) -> str:
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
+
+
+def read_label(said: dict[str, Any]) -> Label:
+    color = line(said.get("color"))
+    return Label(line(said.get("name")), color if re.fullmatch(r"[0-9a-fA-F]{6}", color) else "", line(said.get("description")))
 
 
 def read_repository(said: dict[str, Any]) -> Repository:
@@ -245,7 +265,13 @@ def read_check_run(said: dict[str, Any]) -> Check:
     state = "pending" if said.get("status") != "completed" else "success" if said.get("conclusion") in _PASSED else "failure"
     parts = (text(output.get(key)) for key in ("title", "summary", "text"))
     return Check(
-        line(said.get("name")), state, link(said.get("details_url")) or link(said.get("html_url")), "\n\n".join(filter(None, parts))[:_TEXT]
+        line(said.get("name")),
+        state,
+        link(said.get("details_url")) or link(said.get("html_url")),
+        "\n\n".join(filter(None, parts))[:_TEXT],
+        id=number(said.get("id")),
+        is_job=mapping(said.get("app")).get("slug") == "github-actions",
+        annotations=number(output.get("annotations_count")),
     )
 
 
@@ -275,8 +301,9 @@ def sum_up_reviews(said: list[dict[str, Any]]) -> Reviews:
 
 
 def read_thread(said: dict[str, Any]) -> Thread:
+    nodes = listed(mapping(said.get("comments")).get("nodes"))
     comments = tuple(
-        ReviewComment(number(one.get("databaseId")), login(one.get("author")), text(one.get("body")), link(one.get("url")))
-        for one in listed(mapping(said.get("comments")).get("nodes"))
+        ReviewComment(number(one.get("databaseId")), login(one.get("author")), text(one.get("body")), link(one.get("url"))) for one in nodes
     )
-    return Thread(line(said.get("path")), number(said.get("line")) or None, said.get("isOutdated") is True, comments)
+    hunk = text(nodes[0].get("diffHunk")) if nodes else ""
+    return Thread(line(said.get("path")), number(said.get("line")) or None, said.get("isOutdated") is True, comments, hunk)

@@ -15,6 +15,7 @@ from tasks.github_api import answers
 from tasks.github_api.answers import (
     MERGE_METHODS,
     Checks,
+    Label,
     Pull,
     Repositories,
     Repository,
@@ -22,24 +23,27 @@ from tasks.github_api.answers import (
     Thread,
     Viewer,
     line,
-    link,
     listed,
     mapping,
     number,
     read_check_run,
+    read_label,
     read_pull,
     read_repository,
     read_status,
     read_thread,
     sha,
 )
+from tasks.github_api.checks import CheckOutputs
 from tasks.github_api.connection import PER_PAGE, Connection
+from tasks.github_api.conversations import Conversations
+from tasks.github_api.conversations import repository_path as _repository
+from tasks.github_api.decisions import Decisions
 from tasks.github_api.errors import NotFoundOnGitHub, PermissionMissing, PullExists, Refused, Unavailable
 
 __all__ = ["GitHub", "Pull", "PullExists"]
 
 _FULL_NAME = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9._-]{1,100}/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,100}")
-_REACTIONS = ("+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes")
 _MOST_PAGES = 10  # of what is listed whole
 _SCANNED_PAGES = 5  # of repositories, for one search
 _ENOUGH = 20  # repositories that a search finds at once
@@ -49,13 +53,13 @@ _THREADS = """
 query($owner: String!, $name: String!, $number: Int!, $after: String) {
   repository(owner: $owner, name: $name) { pullRequest(number: $number) { reviewThreads(first: 50, after: $after) {
     pageInfo { hasNextPage endCursor }
-    nodes { isResolved isOutdated path line comments(first: 50) { nodes { databaseId body url author { login } } } }
+    nodes { isResolved isOutdated path line comments(first: 50) { nodes { databaseId body url diffHunk author { login } } } }
   } } }
 }
 """
 
 
-class GitHub:
+class GitHub(Conversations, CheckOutputs, Decisions):
     """All that is asked of GitHub for one token. Errors are those of `tasks/github_api/errors.py`.
 
     Repositories are named OWNER/NAME. Keeps a connection: `close` it where many are made, or use it as a context.
@@ -167,6 +171,28 @@ class GitHub:
             refs = self._connection.ask("GET", f"{path}/git/matching-refs/heads/{quote(query.strip())}", {"per_page": PER_PAGE})
             names |= dict.fromkeys(line(one.get("ref")).removeprefix("refs/heads/") for one in listed(refs.value))
         return [name for name in names if name][:_MOST_BRANCHES]
+
+    def labels(self, full_name: str) -> list[Label]:
+        found = (read_label(one) for one in self._connection.pages(f"{_repository(full_name)}/labels", most=_MOST_PAGES))
+        return [label for label in found if label.name]
+
+    def label(self, full_name: str, name: str) -> Label | None:
+        path = f"{_repository(full_name)}/labels/{quote(name, safe='')}"
+        found = read_label(mapping(self._connection.ask("GET", path, expect=frozenset({404})).value))
+        return found if found.name else None
+
+    def collaborators(self, full_name: str) -> list[str]:
+        """Logins of those who have access, and so can review; where the token may not see that, of those who can be assigned."""
+        path = _repository(full_name)
+        try:
+            found = list(self._connection.pages(f"{path}/collaborators", most=_MOST_PAGES))
+        except (PermissionMissing, NotFoundOnGitHub):
+            found = list(self._connection.pages(f"{path}/assignees", most=_MOST_PAGES))
+        return [login for one in found if (login := line(one.get("login")))]
+
+    def is_collaborator(self, full_name: str, login: str) -> bool:
+        path = f"{_repository(full_name)}/collaborators/{quote(login, safe='')}"
+        return self._connection.ask("GET", path, expect=frozenset({404})).status == 204
 
     def pull_template(self, full_name: str) -> str:
         """The repository's template for pull requests, "" without one. GitHub looks in .github/, the root and docs/."""
@@ -293,33 +319,6 @@ class GitHub:
                 break
             variables["after"] = page.get("endCursor")
         return [one for one in found if one.comments]
-
-    # --- saying something ---------------------------------------------------------------------------------------------
-
-    def comment(self, full_name: str, number: int, body: str) -> str:
-        """Say something on an issue or a pull request; the comment's address."""
-        return self._said(f"{_repository(full_name)}/issues/{number}/comments", body)
-
-    def reply(self, full_name: str, number: int, comment_id: int, body: str) -> str:
-        """Answer in the thread of a review comment; the answer's address."""
-        return self._said(f"{_repository(full_name)}/pulls/{number}/comments", body, in_reply_to=comment_id)
-
-    def _said(self, path: str, body: str, **more: int) -> str:
-        return link(mapping(self._connection.ask("POST", path, body={"body": body, **more}).value).get("html_url"))
-
-    def react(self, full_name: str, content: str, *, number: int = 0, comment_id: int = 0, review_comment_id: int = 0) -> None:
-        """React with +1, eyes, rocket, … to an issue or pull request, or to a comment. Twice is fine."""
-        assert content in _REACTIONS, content
-        subject = f"pulls/comments/{review_comment_id}" if review_comment_id else f"issues/comments/{comment_id}"
-        subject = f"issues/{number}" if number else subject
-        self._connection.ask("POST", f"{_repository(full_name)}/{subject}/reactions", body={"content": content})
-
-
-def _repository(full_name: str) -> str:
-    """The path of a repository. Refused for what can be no name of one: it must not lead to another address."""
-    if not _FULL_NAME.fullmatch(full_name):
-        raise Refused(f"{full_name[:100]!r} is no name of a repository on GitHub. Write OWNER/NAME.")
-    return f"/repos/{full_name}"
 
 
 def _known(pull: Pull) -> Pull:
