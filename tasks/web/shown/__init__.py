@@ -1,11 +1,12 @@
 """What others wrote (agents, programs, repositories, users) as HTML. All of it is taken for hostile."""
 
+from tasks.marks import bare, name_html, text_html
 from tasks.web.shown.ansi import log_html
 from tasks.web.shown.events import Shown, data_of, key_of, show, whole
 from tasks.web.shown.history import Standing, standings
 from tasks.web.shown.markdown import markdown_html
 from tasks.web.shown.patches import patch_html
-from tasks.web.shown.text import MOST_SHOWN, bare, count, cut, duration, name_html, text_html, took
+from tasks.web.shown.text import MOST_SHOWN, count, cut, duration, took
 
 __all__ = [
     "MOST_SHOWN",

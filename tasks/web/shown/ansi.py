@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from django.utils.safestring import SafeString, mark_safe
 
-from tasks.web.shown.text import cut, text_html
+from tasks.marks import text_html
+from tasks.web.shown.text import cut
 
 # Terminal escapes: CSI (colours, cursor), OSC and the other strings (titles, links), and the short ones.
 _ESCAPE = re.compile(

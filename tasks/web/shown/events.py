@@ -12,12 +12,13 @@ from django.utils.safestring import SafeString
 
 from agents.adapters.base import ErrorClass
 from agents.adapters.shell import ShellAdapter
+from tasks.marks import name_html, text_html
 from tasks.models import ACTIVE, FINAL, Attachment, Event, EventKind, RunStatus, Stage, Turn, TurnKind
 from tasks.running.verdicts import MOST_RETRIES
 from tasks.web.shown.ansi import Terminal, log_html
 from tasks.web.shown.history import Standing
 from tasks.web.shown.markdown import gist, markdown_html
-from tasks.web.shown.text import MOST_SHOWN, count, name_html, number, string, text_html, took
+from tasks.web.shown.text import MOST_SHOWN, count, number, string, took
 from tasks.web.shown.tools import Call, Part, Result, call_of, result_of
 
 MOST_WHOLE = 2_000_000  # characters of one event when all of it is asked for; the raw log has the rest

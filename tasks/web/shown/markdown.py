@@ -13,7 +13,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
-from tasks.web.shown.text import bare, text_html
+from tasks.marks import bare, text_html
 
 MOST_TOKENS = 20_000  # a table of few characters can have many cells
 WIDE = 44  # characters of a line that scrolls in the narrowest column

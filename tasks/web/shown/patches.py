@@ -10,7 +10,8 @@ from typing import Any
 
 from django.utils.safestring import SafeString, mark_safe
 
-from tasks.web.shown.text import name_html, string, text_html
+from tasks.marks import name_html, text_html
+from tasks.web.shown.text import string
 
 MOST_LINES = 400  # of one file's difference in the log
 MOST_FILES = 20

@@ -1,45 +1,11 @@
-"""Untrusted text as HTML: everything escaped, invisible and reordering characters marked."""
+"""Figures and texts of others in the words and lengths that pages have room for."""
 
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from typing import Any
 
-from django.utils.html import escape
-from django.utils.safestring import SafeString, mark_safe
-
 MOST_SHOWN = 20_000  # characters of one text in the log; "Show all" fetches the rest
-
-# What a reader cannot see, or what makes text look like other text: C0 and C1 controls, bidirectional controls,
-# zero-width characters (not the joiners, which emoji and many scripts need), line separators, tags.
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\u3164\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
-)
-
-
-def _mark(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    name = unicodedata.name(match[0], "control character").lower()
-    label = f"\\x{code:02x}" if code < 256 else f"U+{code:04X}"
-    return f'<span class="mark" title="{name}">{label}</span>'
-
-
-def text_html(text: str) -> SafeString:
-    """Text as safe HTML in which nothing hides. Line breaks and tabs stay as they are."""
-    return mark_safe(_HIDDEN.sub(_mark, escape(text)))  # noqa: S308 (escaped; marks are ours)
-
-
-def name_html(text: str) -> SafeString:
-    """A name on one line (a path, a title): line breaks and tabs are marked too."""
-    return mark_safe(re.sub(r"[\n\t]", _mark, text_html(text)))  # noqa: S308 (as above)
-
-
-def bare(text: str) -> str:
-    """Text without what hides, for places that take no markup (a window's title). Still to be escaped."""
-    return _HIDDEN.sub("", text)
 
 
 def cut(text: str, most: int = MOST_SHOWN) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from django.utils.safestring import SafeString
 
+from tasks.marks import name_html, text_html
 from tasks.web.shown.ansi import Terminal
 from tasks.web.shown.patches import FileDiff, file_diffs
-from tasks.web.shown.text import MOST_SHOWN, name_html, number, string, text_html, took
+from tasks.web.shown.text import MOST_SHOWN, number, string, took
 
 MOST_TITLE = 200
 SHORT = 40  # characters that the line of a call has room for
