@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from tasks.github import people, polling, webhooks
+from tasks.github import people, polling, replies, requests, webhooks
 
-__all__ = ["check_everybody", "enqueue_deliveries_again", "forget_deliveries", "look_at_pull_requests", "work_on_delivery"]
+__all__ = [
+    "answer_requests",
+    "begin_late_requests",
+    "begin_request",
+    "check_everybody",
+    "enqueue_deliveries_again",
+    "forget_deliveries",
+    "look_at_pull_requests",
+    "work_on_delivery",
+]
 
 
 def work_on_delivery(delivery_id: int) -> None:
@@ -25,3 +34,15 @@ def check_everybody() -> None:
 
 def look_at_pull_requests() -> None:
     polling.look()
+
+
+def begin_request(request_id: int) -> None:
+    requests.begin(request_id)
+
+
+def begin_late_requests() -> None:
+    requests.begin_late()
+
+
+def answer_requests() -> None:
+    replies.tell_all()

@@ -13,6 +13,7 @@ from typing import Any
 
 from tasks.errors import AppError
 
+_SENDER = ("sender.id", "sender.login", "sender.type")
 KEPT: dict[str, tuple[str, ...]] = {
     "ping": (),
     "pull_request": (
@@ -24,18 +25,33 @@ KEPT: dict[str, tuple[str, ...]] = {
         "pull_request.updated_at",
         "pull_request.head.sha",
         "pull_request.base.ref",
+        "label.name",
+        *_SENDER,
     ),
-    "pull_request_review": ("pull_request.number", "review.state"),
+    "pull_request_review": ("pull_request.number", "review.state", "review.id", *_SENDER),
+    "pull_request_review_comment": ("pull_request.number", "comment.id", *_SENDER),
+    "issues": ("issue.number", "issue.updated_at", "label.name", *_SENDER),
+    "issue_comment": ("issue.number", "comment.id", *_SENDER),
     "check_run": ("check_run.head_sha", "check_run.status", "check_run.conclusion"),
     "check_suite": ("check_suite.head_sha", "check_suite.status", "check_suite.conclusion"),
     "status": ("sha", "state"),
     "push": ("ref",),
     "repository": ("changes.repository.name.from", "changes.owner.from.user.login", "changes.owner.from.organization.login"),
+    "installation": ("installation.app_id", "installation.account.login"),
+    "installation_repositories": ("installation.app_id", "installation.account.login"),
+    "github_app_authorization": ("sender.id",),
 }
 """By event. Every delivery keeps its action and its repository besides."""
 
+_TEXTS = {
+    "issues": "issue.body",
+    "issue_comment": "comment.body",
+    "pull_request": "pull_request.body",
+    "pull_request_review": "review.body",
+    "pull_request_review_comment": "comment.body",
+}  # what people wrote
 MOST_TEXT = 300  # characters that are kept of any text; what we read is shorter
-MOST_NUMBER = 2**31 - 1
+MOST_NUMBER, MOST_ID = 2**31 - 1, 2**63 - 1
 _REPOSITORY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}/(?!\.{1,2}$)[A-Za-z0-9_.-]{1,100}")
 _SHA = re.compile(r"[0-9a-f]{40,64}")
 _TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
@@ -49,10 +65,22 @@ class Unusable(AppError):
     code = "unusable_payload"
 
 
+class Ignored(AppError):
+    """There is nothing to do for this delivery; the message says why."""
+
+    code = "ignored"
+
+
 def kept(event: str, payload: Mapping[str, Any]) -> dict[str, Scalar]:
     """The fields of `payload` that we use, by path: texts cut, numbers that a row can hold; whatever else stands there is left out."""
     found = {path: _scalar(_at(payload, path)) for path in KEPT.get(event, ())}
     return {path: value for path, value in found.items() if value is not None}
+
+
+def text(event: str, payload: Mapping[str, Any]) -> str:
+    """What somebody wrote, as it came; "" for events that are not about a text."""
+    value = _at(payload, _TEXTS[event]) if event in _TEXTS else ""
+    return value if isinstance(value, str) else ""
 
 
 def word(payload: Mapping[str, Any], path: str, *, most: int) -> str:
@@ -97,11 +125,21 @@ class Fields:
             raise _unusable(path, "is missing, or is no whole number that could be right")
         return value
 
+    def id(self, path: str) -> int:
+        """A number by which GitHub knows something; those are longer than others."""
+        value = self._kept.get(path)
+        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+            raise _unusable(path, "is missing, or is no number that could be right")
+        return value
+
     def flag(self, path: str) -> bool:
         value = self._kept.get(path)
         if not isinstance(value, bool):
             raise _unusable(path, "is missing, or is neither true nor false")
         return value
+
+    def optional_flag(self, path: str) -> bool:
+        return self._kept.get(path) is True
 
     def time(self, path: str) -> datetime:
         value = self.text(path, most=27)
@@ -130,4 +168,4 @@ def _scalar(value: Any) -> Scalar | None:
         return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in value[: MOST_TEXT + 1])
     if isinstance(value, bool):
         return value
-    return value if isinstance(value, int) and abs(value) <= MOST_NUMBER else None
+    return value if isinstance(value, int) and abs(value) <= MOST_ID else None

@@ -6,19 +6,22 @@ ends with one branch and one pull request.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 
 from tasks.errors import AppError
 from tasks.git.conflicts import Conflicts
 from tasks.git.publish import Published, publish
+from tasks.git.refusals import PublishRefused
 from tasks.git.refusals import TokenRefused as TokenRefusedByGit
 from tasks.github import sightings, wording
 from tasks.github_api import credentials
 from tasks.github_api.client import GitHub, Pull, PullExists
-from tasks.github_api.errors import TokenRefused
+from tasks.github_api.errors import GitHubError, Refused, TokenRefused
 from tasks.github_api.places import repository_of
 from tasks.models import Publication, PullRequest, RunStatus, TurnKind
 from tasks.running import backends, nudge, operations
@@ -33,7 +36,7 @@ def subject_of(run_id: int) -> str:
 
 
 def perform(subject: str, progress: Progress) -> None:
-    """Do what is asked. Raises what AppError is in the way, its code and the paths in conflict in the Publication."""
+    """Do what is asked. Raises what AppError is in the way, its kind and the paths in conflict in the Publication."""
     publication = _find(subject)
     if publication is None:  # the run is gone
         return
@@ -41,12 +44,12 @@ def perform(subject: str, progress: Progress) -> None:
         _perform(publication, progress)
     except AppError as error:
         if isinstance(error, REFUSALS):
-            credentials.refused(publication.by)
+            credentials.refused(publication.by, repository_of(publication.run.task.repo))
         conflicts: dict[str, Any] = {}
         if isinstance(error, Conflicts):
             found = [{"path": one.path, "text": one.text} for one in error.conflicting]
             conflicts = {"conflicts": found, "conflicts_with": error.commit}
-        Publication.objects.filter(pk=publication.pk).update(error_code=error.code, **conflicts)
+        Publication.objects.filter(pk=publication.pk).update(error_code=_kind_of(error), **conflicts)
         raise
     _tell(publication)
 
@@ -56,6 +59,11 @@ def failed(subject: str, error: str) -> None:
     if publication := _find(subject):
         Publication.objects.filter(pk=publication.pk).update(error=error)
         _tell(publication)
+
+
+def _kind_of(error: AppError) -> str:
+    """Its code; of a refused push the reason, which says more."""
+    return error.reason if isinstance(error, PublishRefused) and not isinstance(error, TokenRefusedByGit) else error.code
 
 
 def _find(subject: str) -> Publication | None:
@@ -70,7 +78,7 @@ def _tell(publication: Publication) -> None:
 
 def _perform(publication: Publication, progress: Progress) -> None:
     token = credentials.token_for(publication.by, repository_of(publication.run.task.repo))
-    progress(10, f"Pushing {publication.run.branch}")
+    progress(10, f"Pushing {publication.branch_name}")
     published = _push(publication, token)
     progress(60, f"Pushed {published.commit[:8]}")
     pushed = {"head_sha": published.commit, "pushed": publication.patch.sha256}
@@ -81,6 +89,7 @@ def _perform(publication: Publication, progress: Progress) -> None:
             pull = _pull(publication, github, published)
             progress(95, f"Pull request {pull.number}")
             _write_down(publication, pull, published)
+            progress(97, f"Pull request {pull.number}: labels and reviewers")
             _dress(publication, github, pull)
 
 
@@ -92,7 +101,7 @@ def _push(publication: Publication, token: str) -> Published:
         base_commit=task.base_commit,
         base_branch=publication.base,
         patch=bytes(publication.patch.content),
-        branch=run.branch,
+        branch=publication.branch_name,
         message=publication.message,
         author=wording.author(publication.by),
         at=publication.patch.created_at,
@@ -118,9 +127,9 @@ def _settled(publication: Publication) -> dict[str, str]:
 
 
 def _pull(publication: Publication, github: GitHub, published: Published) -> Pull:
-    """The pull request of the run's branch, opened if there is none. One that is over counts if it is for this very commit."""
-    repository, branch = repository_of(publication.run.task.repo), publication.run.branch
-    known = PullRequest.objects.filter(run=publication.run).first()
+    """The pull request of the branch, opened if there is none. One that is over counts if it is for this very commit."""
+    repository, branch = repository_of(publication.run.task.repo), publication.branch_name
+    known = PullRequest.objects.filter(run=publication.run, branch=branch).first()
     found = github.pull(repository, known.number) if known else github.find_pull(repository, head=branch)
     if found and (known or found.state in sightings.UNDECIDED or found.head_sha == published.commit):
         return found
@@ -140,26 +149,48 @@ def _pull(publication: Publication, github: GitHub, published: Published) -> Pul
 
 
 def _write_down(publication: Publication, pull: Pull, published: Published) -> None:
-    PullRequest.objects.update_or_create(
-        run=publication.run,
-        defaults={
-            "repository": repository_of(publication.run.task.repo),
-            "number": pull.number,
-            "url": pull.url,
-            "branch": publication.run.branch,
-            "base": pull.base,
-            "state": pull.state,
-            "head_sha": published.commit,
-            "turn": publication.patch.turn.number,
-        },
-    )
+    there = {
+        "repository": repository_of(publication.run.task.repo),
+        "number": pull.number,
+        "url": pull.url,
+        "branch": publication.branch_name,
+        "base": pull.base,
+        "state": pull.state,
+        "head_sha": published.commit,
+        "turn": publication.patch.turn.number,
+    }
+    with transaction.atomic():  # under another name it is another one, of which nothing is known yet
+        PullRequest.objects.filter(run=publication.run).exclude(branch=publication.branch_name).delete()
+        PullRequest.objects.update_or_create(run=publication.run, defaults=there)
 
 
 def _dress(publication: Publication, github: GitHub, pull: Pull) -> None:
-    """Labels and reviewers, once: what people take off again stays off."""
+    """Labels and reviewers, once: what people take off again stays off. Those that GitHub refuses stay to be asked for once more;
+    the pull request is there all the same."""
     repository = repository_of(publication.run.task.repo)
-    if publication.labels:
-        github.add_labels(repository, pull.number, publication.labels)
-    if publication.reviewers:
-        github.request_reviews(repository, pull.number, publication.reviewers)
-    Publication.objects.filter(pk=publication.pk).update(labels=[], reviewers=[])
+    labels, no_labels = _refused(
+        publication.labels, lambda names: github.add_labels(repository, pull.number, names), "The label {} was not set"
+    )
+    reviewers, no_reviewers = _refused(
+        publication.reviewers, lambda names: github.request_reviews(repository, pull.number, names), "{} was not asked for a review"
+    )
+    kept = {"labels": labels, "reviewers": reviewers, "refused": [*no_labels, *no_reviewers]}
+    Publication.objects.filter(pk=publication.pk).update(**kept)
+
+
+def _refused(names: Sequence[str], ask: Callable[[Sequence[str]], None], sentence: str) -> tuple[list[str], list[str]]:
+    """Ask for all at once, or each alone where GitHub refuses them together; those that it refuses, and why."""
+    if not names:
+        return [], []
+    try:
+        ask(names)
+    except TokenRefused:
+        raise
+    except Refused as error:
+        if len(names) > 1:
+            each = [_refused([name], ask, sentence) for name in names]
+            return [name for refused, _ in each for name in refused], [why for _, said in each for why in said]
+        return list(names), [f"{sentence.format(names[0])}: {error.message}"]
+    except GitHubError as error:  # not because of one of them
+        return list(names), [f"{sentence.format(', '.join(names))}: {error.message}"]
+    return [], []

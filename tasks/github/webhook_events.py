@@ -8,22 +8,14 @@ from collections.abc import Callable
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from tasks.errors import AppError
-from tasks.github import polling, sightings
-from tasks.github.payloads import Fields, Unusable
+from tasks.github import app_events, polling, request_events, sightings
+from tasks.github.payloads import Fields, Ignored, Unusable
 from tasks.github.sightings import MERGEABLE, UNDECIDED, Seen, Sighting
 from tasks.models import PullRequest, PullRequestState
 
 _PULL_REQUEST_ACTIONS = frozenset({"opened", "closed", "reopened", "converted_to_draft", "ready_for_review", "synchronize", "edited"})
 _GOOD = frozenset({"success", "neutral", "skipped"})
 _BAD = frozenset({"failure", "timed_out", "action_required", "startup_failure", "error"})
-_NOT_YET = "Nothing was done: this version does nothing with such events yet."
-
-
-class Ignored(AppError):
-    """There is nothing to do for this delivery; the message says why."""
-
-    code = "ignored"
 
 
 def ping(repository: str, action: str, fields: Fields) -> str:
@@ -186,21 +178,18 @@ def _of_number(repository: str, number: int) -> QuerySet[PullRequest]:
     return found
 
 
-def not_yet(repository: str, action: str, fields: Fields) -> str:
-    raise Ignored(_NOT_YET)
-
-
 HANDLERS: dict[str, Callable[[str, str, Fields], str]] = {
     "ping": ping,
-    "pull_request": pull_request,
-    "pull_request_review": pull_request_review,
+    "pull_request": request_events.beside("pull_request", pull_request),
+    "pull_request_review": request_events.beside("pull_request_review", pull_request_review),
+    "pull_request_review_comment": request_events.of("pull_request_review_comment"),
     "check_run": check_run,
     "check_suite": check_suite,
     "status": status,
     "push": push,
     "repository": repository,
-    "installation": not_yet,
-    "issues": not_yet,
-    "issue_comment": not_yet,
+    "issues": request_events.of("issues"),
+    "issue_comment": request_events.of("issue_comment"),
+    **app_events.HANDLERS,
 }
 """By GitHub's name of the event. Deliveries of others are kept without their payload, and ignored."""

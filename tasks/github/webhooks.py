@@ -15,9 +15,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from tasks.errors import InvalidInput
-from tasks.github import payloads
-from tasks.github.payloads import Fields, Unusable
-from tasks.github.webhook_events import HANDLERS, Ignored
+from tasks.github import mentions, payloads
+from tasks.github.payloads import Fields, Ignored, Unusable
+from tasks.github.webhook_events import HANDLERS
+from tasks.github_api import apps
 from tasks.models import Delivery, DeliveryStatus
 from tasks.running import nudge
 
@@ -33,11 +34,11 @@ _EVENT = re.compile(r"[a-z_]{1,60}")
 
 
 def is_signed(body: bytes, signature: str) -> bool:
-    """Whether `signature` (X-Hub-Signature-256) is that of these very bytes under GITHUB_WEBHOOK_SECRET."""
-    if not _SIGNATURE.fullmatch(signature) or not settings.GITHUB_WEBHOOK_SECRET:
+    """Whether `signature` (X-Hub-Signature-256) is that of these very bytes under GITHUB_WEBHOOK_SECRET or the GitHub App's secret."""
+    if not _SIGNATURE.fullmatch(signature):
         return False
-    expected = hmac.new(settings.GITHUB_WEBHOOK_SECRET.encode(), body, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(f"sha256={expected}", signature)
+    expected = [hmac.new(secret.encode(), body, hashlib.sha256).hexdigest() for secret in apps.webhook_secrets()]
+    return any(hmac.compare_digest(f"sha256={one}", signature) for one in expected)
 
 
 def receive(*, delivery_id: str, event: str, body: bytes) -> tuple[Delivery, bool]:
@@ -67,7 +68,11 @@ def _read(event: str, body: bytes) -> dict[str, Any]:
     about = {"action": payloads.word(payload, "action", most=60), "repository": payloads.repository(payload)}
     if event not in HANDLERS:
         return about | _ended(DeliveryStatus.IGNORED, "Nothing was done: no use is made of such events.")
-    return about | {"payload": payloads.kept(event, payload)}
+    kept = payloads.kept(event, payload)
+    # The text itself is not kept: what it asks for is read at GitHub, where nobody but its author can have put it.
+    if "@" in (text := payloads.text(event, payload)) and mentions.is_in(text, mentions.name()):
+        kept["is_mentioned"] = True
+    return about | {"payload": kept}
 
 
 def _ended(status: DeliveryStatus, outcome: str) -> dict[str, Any]:

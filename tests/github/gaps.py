@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from typing import Any
+from urllib.parse import unquote
 
 from tests.github.emulator import Answer
 from tests.github.repositories import Conflicts, Repository
@@ -90,6 +91,25 @@ def _permission(world: World, request: Request, repository: Repository, login: s
     role = world.role(login, repository)
     user = world.emulator.ask_as("admin", "GET", f"/users/{login}")
     return reply(200, {"permission": _LEGACY[role], "role_name": _ROLE_NAMES[role], "user": user})
+
+
+def _is_collaborator(world: World, request: Request, repository: Repository, login: str) -> Answer:
+    if not world.can(request.login, repository, "push"):
+        return error(403, "Must have push access to view repository collaborators.")
+    is_one = login in world.people and login in (*repository.permissions, repository.full_name.split("/")[0])
+    return Answer(204, [], b"") if is_one else _NOT_FOUND
+
+
+def _collaborators(world: World, request: Request, repository: Repository) -> Answer:
+    if not world.can(request.login, repository, "push"):
+        return error(403, "Must have push access to view repository collaborators.")
+    logins = [login for login in repository.permissions if login in world.people]
+    return reply(200, [world.emulator.ask_as("admin", "GET", f"/users/{login}") for login in logins])
+
+
+def _assignees(world: World, request: Request, repository: Repository) -> Answer:
+    logins = [login for login in repository.permissions if login in world.people and world.can(login, repository, "triage")]
+    return reply(200, [world.emulator.ask_as("admin", "GET", f"/users/{login}") for login in logins])
 
 
 def _create_pull(world: World, request: Request, repository: Repository) -> Answer | None:
@@ -233,6 +253,12 @@ def _add_labels(world: World, request: Request, repository: Repository, number: 
     return None if world.can(request.login, repository, "triage") else error(403, "Must have triage rights to Repository.")
 
 
+def _label(world: World, request: Request, repository: Repository, name: str) -> Answer:
+    """GitHub does not mind upper and lower case."""
+    found = world.emulator.ask_as("admin", "GET", f"/repos/{repository.full_name}/labels?per_page=100")
+    return next((reply(200, one) for one in found if one["name"].lower() == unquote(name).lower()), _NOT_FOUND)
+
+
 def _reply(world: World, request: Request, repository: Repository, number: str) -> None:
     """The emulator calls it otherwise."""
     if "in_reply_to" in request.json:
@@ -240,7 +266,11 @@ def _reply(world: World, request: Request, repository: Repository, number: str) 
 
 
 _ROUTES: list[tuple[str, str, Any]] = [
+    ("GET", r"/collaborators", _collaborators),
+    ("GET", r"/collaborators/([^/]+)", _is_collaborator),
     ("GET", r"/collaborators/([^/]+)/permission", _permission),
+    ("GET", r"/assignees", _assignees),
+    ("GET", r"/labels/([^/]+)", _label),
     ("POST", r"/pulls", _create_pull),
     ("PUT", r"/pulls/(\d+)/merge", _merge),
     ("GET", r"/contents/?", _contents),

@@ -202,6 +202,9 @@ class GitHubServer:
         self.world.repositories[full_name].is_archived = True
         self._emulator.tell("repo", full_name=full_name, permissions={}, settings={"archived": True}, default_branch="")
 
+    def add_label(self, full_name: str, name: str, color: str = "ededed", description: str = "") -> None:
+        self.as_user("admin", "POST", f"/repos/{full_name}/labels", {"name": name, "color": color, "description": description})
+
     def protect(self, full_name: str, branch: str) -> None:
         """Pushes to the branch are refused, and merges wait for a review."""
         self.world.repositories[full_name].protected.add(branch)

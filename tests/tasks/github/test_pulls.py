@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from tasks.errors import AppError, Conflict, NotAllowed
+from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed
 from tasks.git import mirrors
-from tasks.github import publishing, pulls
+from tasks.github import names, publishing, pulls
 from tasks.models import GitHubAccount, Operation, OperationStatus, Patch, Publication, PullRequest, Repo, Run, Task, Turn, User
 from tasks.running import jobs, operations
 from tasks.running.patches import changed_files
@@ -175,13 +175,83 @@ def test_what_was_edited_is_what_is_sent(changed: Shop) -> None:
     assert (there["title"], there["body"], there["draft"], pull.state) == ("Mine", "Own words", True, "draft")
 
 
-def test_labels_and_reviewers_are_asked_for_once(changed: Shop) -> None:
-    changed.server.add_user("bob-gh", orgs=["acme"])
-    pull = changed.opened(labels=["price"], reviewers=["bob-gh"])
-    there = changed.server.pull(changed.name, pull.number)
-    assert [label["name"] for label in there["labels"]] == ["price"]
-    assert [user["login"] for user in there["requested_reviewers"]] == ["bob-gh"]
-    assert (changed.publication().labels, changed.publication().reviewers) == ([], [])
+# --- labels and reviewers -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dressed(changed: Shop) -> Shop:
+    """The repository has the labels price and Big, and bob-gh may review in it."""
+    changed.server.add_label(changed.name, "price")
+    changed.server.add_label(changed.name, "Big")
+    changed.server.add_user("bob-gh")
+    changed.server.world.repositories[changed.name].permissions["bob-gh"] = "pull"
+    return changed
+
+
+def dress_of(shop: Shop) -> tuple[list[str], list[str]]:
+    there = shop.server.pulls(shop.name)[0]
+    return sorted(label["name"] for label in there["labels"]), [user["login"] for user in there["requested_reviewers"]]
+
+
+def test_labels_and_reviewers_are_asked_for_once(dressed: Shop) -> None:
+    dressed.opened(labels=["price", "big"], reviewers=["@bob-gh"])
+    assert dress_of(dressed) == (["Big", "price"], ["bob-gh"])
+    assert (dressed.publication().labels, dressed.publication().reviewers, dressed.publication().refused) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "field"),
+    [
+        ({"labels": ["price", "prise", "huge"]}, "has no label prise, huge", "labels"),
+        ({"reviewers": ["bob-gh", "nobody"]}, "nobody cannot review in", "reviewers"),
+        ({"labels": [str(n) for n in range(21)]}, "at most 20 labels", "labels"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_is_pushed(dressed: Shop, options: dict[str, Any], words: str, field: str) -> None:
+    with pytest.raises(InvalidInput, match=words) as error:
+        dressed.open(**options)
+    assert error.value.field == field
+    assert not Publication.objects.exists()
+    assert dressed.branches() == {"main"}
+
+
+def test_what_github_refuses_of_them_leaves_the_pull_request_and_is_asked_for_again(dressed: Shop) -> None:
+    dressed.server.add_user("carol-gh")
+    permissions = dressed.server.world.repositories[dressed.name].permissions
+    permissions["carol-gh"] = "pull"
+    dressed.open(labels=["price"], reviewers=["bob-gh", "carol-gh"])
+    del permissions["bob-gh"]  # since it was looked up
+    assert dressed.work().status == OperationStatus.SUCCEEDED
+    publication = dressed.publication()
+    assert (publication.error, publication.labels, publication.reviewers) == ("", [], ["bob-gh"])
+    assert [why.partition(":")[0] for why in publication.refused] == ["bob-gh was not asked for a review"]
+    assert dress_of(dressed) == (["price"], ["carol-gh"])
+    permissions["bob-gh"] = "pull"
+    pulls.update_pull_request(run=dressed.run, by=dressed.alice)
+    assert dressed.work().status == OperationStatus.SUCCEEDED
+    assert dress_of(dressed) == (["price"], ["carol-gh", "bob-gh"])
+    assert (dressed.publication().reviewers, dressed.publication().refused) == ([], [])
+
+
+def test_trouble_at_github_is_no_fault_of_a_label(dressed: Shop) -> None:
+    dressed.server.fault(r"/issues/\d+/labels$", method="POST", status=502)
+    dressed.opened(labels=["price", "big"])
+    publication = dressed.publication()
+    assert publication.labels == ["price", "Big"]
+    assert publication.refused == ["The label price, Big was not set: GitHub has trouble at the moment (it answered 502). Try again."]
+    pulls.update_pull_request(run=dressed.run, by=dressed.alice, labels=[])  # it can be let be
+    assert dressed.work().status == OperationStatus.SUCCEEDED
+    assert (dress_of(dressed), dressed.publication().refused) == (([], []), [])
+
+
+def test_they_are_listed_to_choose_from_and_kept_for_a_while(dressed: Shop) -> None:
+    assert {"price", "Big"} <= {label.name for label in names.labels(dressed.alice, dressed.name)}
+    before = len(dressed.server.seen)
+    names.labels(dressed.alice, dressed.name)
+    assert len(dressed.server.seen) == before
+    found = names.reviewers(dressed.alice, dressed.name)
+    assert "bob-gh" in found
+    assert "alice-gh" not in found
 
 
 # --- once, whatever happens ---------------------------------------------------------------------------------------------
@@ -210,6 +280,16 @@ def test_killed_anywhere_it_ends_with_one_branch_and_one_pull_request(changed: S
     assert changed.branches() == {"main", changed.run.branch}
     assert changed.server.branches(changed.name)[changed.run.branch] == head
     assert [pull["number"] for pull in changed.server.pulls(changed.name)] == [PullRequest.objects.get().number]
+
+
+@pytest.mark.parametrize("percent", [60, 70, 95, 97])
+def test_killed_anywhere_no_label_and_no_reviewer_is_lost(dressed: Shop, percent: int) -> None:
+    dressed.open(labels=["price"], reviewers=["bob-gh"])
+    with pytest.raises(Killed):
+        publishing.perform(f"run:{dressed.run.pk}", dying_at(percent))
+    assert dressed.work().status == OperationStatus.SUCCEEDED
+    assert len(dressed.server.pulls(dressed.name)) == 1
+    assert dress_of(dressed) == (["price"], ["bob-gh"])
 
 
 def test_killed_after_the_push_of_an_update_it_pushes_nothing_twice(changed: Shop) -> None:
@@ -241,6 +321,63 @@ def test_pressed_twice_it_is_one(changed: Shop) -> None:
     changed.open(title="Third")
     assert Operation.objects.filter(kind="pull_request").count() == 1
     assert [pull["title"] for pull in changed.server.pulls(changed.name)] == ["First"]
+
+
+# --- under another name -------------------------------------------------------------------------------------------------
+
+
+def test_under_another_name_it_goes_on_there(changed: Shop) -> None:
+    pull = changed.opened(branch="alice/price")
+    assert (pull.branch, changed.branches()) == ("alice/price", {"main", "alice/price"})
+    changed.change({"shop.py": "price = 3\n"}, turn=2)
+    pulls.update_pull_request(run=changed.run, by=changed.alice)
+    assert changed.work().status == OperationStatus.SUCCEEDED
+    assert changed.branches() == {"main", "alice/price"}
+    assert changed.server.read(changed.name, "alice/price", "shop.py") == "price = 3\n"
+    assert changed.server.branches(changed.name)["alice/price"] == PullRequest.objects.get().head_sha
+
+
+@pytest.mark.parametrize(("name", "words"), [("main", "Others work on main"), ("a b", "contains a space"), ("-x", "starts with a dash")])
+def test_a_name_that_cannot_be_the_runs_is_refused_at_once(changed: Shop, name: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words) as error:
+        changed.open(branch=name)
+    assert error.value.field == "branch"
+    assert not Publication.objects.exists()
+
+
+@pytest.mark.parametrize("rejected", ["taken", "protected"])
+def test_after_a_name_that_was_rejected_another_one_does(changed: Shop, rejected: str) -> None:
+    if rejected == "taken":
+        changed.server.push(changed.name, changed.run.branch, {"x": "of others"})
+    else:
+        changed.server.protect(changed.name, changed.run.branch)
+    changed.open(title="Mine")
+    assert changed.work().status == OperationStatus.FAILED
+    assert changed.publication().error_code == {"taken": "branch_moved", "protected": "protected"}[rejected]
+    before = changed.server.branches(changed.name).get(changed.run.branch)
+    pull = changed.opened(title="Mine", branch="alice/price")
+    assert (pull.branch, changed.publication().error) == ("alice/price", "")
+    assert changed.server.branches(changed.name).get(changed.run.branch) == before
+
+
+def test_when_others_have_pushed_to_it_another_name_is_another_pull_request(changed: Shop) -> None:
+    first = changed.opened()
+    PullRequest.objects.update(checks="failure", mergeable="blocked", etag='"x"')
+    theirs = changed.server.push(changed.name, changed.run.branch, {"x": "of others"})
+    changed.change({"shop.py": "price = 3\n"}, turn=2)
+    pulls.update_pull_request(run=changed.run, by=changed.alice)
+    assert changed.work().status == OperationStatus.FAILED
+    assert changed.publication().error_code == "branch_moved"
+    pulls.update_pull_request(run=changed.run, by=changed.alice, branch="alice/price")
+    with pytest.raises(Killed):
+        publishing.perform(f"run:{changed.run.pk}", dying_at(95))
+    assert PullRequest.objects.get().number == first.number
+    assert changed.work().status == OperationStatus.SUCCEEDED
+    second = PullRequest.objects.get()
+    assert (second.branch, second.number, second.checks, second.etag) == ("alice/price", first.number + 1, "", "")
+    assert changed.server.read(changed.name, "alice/price", "shop.py") == "price = 3\n"
+    assert changed.server.branches(changed.name)[changed.run.branch] == theirs
+    assert [pull["state"] for pull in changed.server.pulls(changed.name)] == ["open", "open"]
 
 
 # --- afterwards ---------------------------------------------------------------------------------------------------------
