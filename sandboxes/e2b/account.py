@@ -57,7 +57,7 @@ def understood(doing: str) -> Iterator[None]:
     except AuthenticationException as error:
         raise AccountRefused(f"E2B refused the account ({_said(error)}). Look at E2B_API_KEY.") from error
     except RateLimitException as error:
-        raise SandboxLimited(f"E2B takes no more just now ({_said(error)}).") from error
+        raise limited(error) from error
     except SandboxException as error:
         raise _of_status(error, doing) from error
     except (ServiceBusyException, httpx.HTTPError, OSError) as error:
@@ -69,8 +69,13 @@ def _of_status(error: SandboxException, doing: str) -> SandboxError:
     if status in (401, 403) and not any(word in said.lower() for word in _LIMIT_WORDS):
         return AccountRefused(f"E2B refused the account ({said}). Look at E2B_API_KEY.")
     if status in (402, 403, 429):
-        return SandboxLimited(f"E2B takes no more just now ({said}).")
+        return limited(error)
     return SandboxError(f"E2B could not {doing}: {said}")
+
+
+def limited(error: BaseException, retry_after_s: float | None = None) -> SandboxLimited:
+    """What a rate limit means, and for how many seconds E2B has asked to wait, if it has."""
+    return SandboxLimited(f"E2B takes no more just now ({_said(error)}).", retry_after_s=retry_after_s)
 
 
 def is_missing(error: BaseException | None) -> bool:

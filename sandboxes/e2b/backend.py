@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import logging
 import re
 import tarfile
 import tempfile
@@ -19,16 +20,18 @@ from e2b import AsyncSandbox, CommandExitException, SandboxQuery, SandboxState
 
 from sandboxes import zipapp
 from sandboxes.base import Backend, SandboxInfo, SandboxSpec
-from sandboxes.e2b import inside, kept, network
+from sandboxes.e2b import inside, kept, machines
 from sandboxes.e2b.account import Account, is_missing, is_passing, understood
 from sandboxes.e2b.kept import INSTALLATION
 from sandboxes.e2b.sandbox import E2BSandbox, last_words
 from sandboxes.errors import PreparedGone, SandboxError, SandboxGone
 
+logger = logging.getLogger(__name__)
+
 KEY = "asynccode_key"  # the name of the key in a sandbox's metadata
 DEFAULT_TEMPLATE = "base"
 _TRIES, _PAUSE_S = 3, 1.0
-_CREATE_S = 60.0
+_PREPARE_S = 60.0
 _UPLOAD_S = 600.0
 _REF = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
@@ -46,30 +49,32 @@ class E2BBackend(Backend):
 
     async def create(self, key: str, spec: SandboxSpec) -> E2BSandbox:
         """A second create with the same key gives a second sandbox; `list` shows both."""
-        vm = await self._create(key, spec)
+        ref = await self._create(key, spec)
         try:
             with understood("prepare the new sandbox"):
+                vm, info = await asyncio.gather(
+                    AsyncSandbox.connect(ref, timeout=self.timeout_s, **self.account.options),
+                    AsyncSandbox.get_info(ref, **self.account.options),
+                )
                 await self._furnish(vm, spec)
-                info = await AsyncSandbox.get_info(vm.sandbox_id, **self.account.options)
             sandbox = E2BSandbox(self.account, info, self.timeout_s, vm)
             await sandbox.start(vm)
         except BaseException:
-            await asyncio.shield(self._kill(vm.sandbox_id))
+            await asyncio.shield(self._give_up(ref))
             raise
         return sandbox
 
-    async def _create(self, key: str, spec: SandboxSpec) -> AsyncSandbox:
+    async def _create(self, key: str, spec: SandboxSpec) -> str:
         for is_last in (*[False] * (_TRIES - 1), True):
             try:
                 with understood("make a sandbox"):
-                    return await AsyncSandbox.create(
-                        template=spec.prepared or spec.template or DEFAULT_TEMPLATE,
-                        timeout=self.timeout_s,
+                    return await machines.create(
+                        self.account,
+                        spec.prepared or spec.template or DEFAULT_TEMPLATE,
+                        spec.network,
+                        spec.headers,
+                        timeout_s=self.timeout_s,
                         metadata={INSTALLATION: self.installation, KEY: key},
-                        lifecycle={"on_timeout": "pause"},
-                        request_timeout=_CREATE_S,
-                        **network.options(spec.network, spec.headers),
-                        **self.account.options,
                     )
             except SandboxError as error:
                 if spec.prepared and is_missing(error.__cause__):
@@ -94,7 +99,7 @@ class E2BBackend(Backend):
             await asyncio.gather(*uploads)
         try:
             await vm.commands.run(
-                inside.furnish(is_prepared=bool(spec.prepared)), user="root", timeout=_UPLOAD_S, request_timeout=_CREATE_S
+                inside.furnish(is_prepared=bool(spec.prepared)), user="root", timeout=_UPLOAD_S, request_timeout=_PREPARE_S
             )
         except CommandExitException as error:
             raise SandboxError(f"The new sandbox could not be prepared: {last_words(error)}") from error
@@ -131,9 +136,13 @@ class E2BBackend(Backend):
                 found += await pages.next_items()
         return [one.snapshot_id for one in found if kept.is_old(one.names, self.installation, for_s)]
 
-    async def _kill(self, ref: str) -> None:
-        with understood("destroy a sandbox"):
-            await AsyncSandbox.kill(ref, **self.account.options)
+    async def _give_up(self, ref: str) -> None:
+        """Destroy what came to nothing. That this fails, too, is not what its caller should hear of."""
+        try:
+            with understood("destroy a sandbox"):
+                await AsyncSandbox.kill(ref, **self.account.options)
+        except SandboxError as error:
+            logger.warning("The half-made sandbox %s is left to the reaper (%s).", ref, error)
 
 
 def _pack(mirror: Path, into: IO[bytes]) -> None:

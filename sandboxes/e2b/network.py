@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from ipaddress import IPv4Network
-from typing import Any
 
-from e2b.sandbox.sandbox_api import SandboxNetworkUpdate
+from e2b import SandboxNetworkOpts, SandboxNetworkUpdate
 
 from sandboxes.base import HeaderRule, NetworkMode, NetworkPolicy
 from sandboxes.egress import CLOSED_4, PACKAGE_REGISTRIES, Entry, is_address, is_public, parse_entry
@@ -23,21 +22,21 @@ ALL = "0.0.0.0/0"
 PORTS = (80, 443)  # at which names are told
 
 
-def options(policy: NetworkPolicy, rules: Sequence[HeaderRule] = ()) -> dict[str, Any]:
-    """What `create` gets. HostError for a host that is written wrongly."""
+def options(policy: NetworkPolicy, rules: Sequence[HeaderRule] = ()) -> SandboxNetworkOpts:
+    """What a new sandbox gets. HostError for a host that is written wrongly."""
     names = PACKAGE_REGISTRIES if policy.mode is NetworkMode.REGISTRIES else ()
     listed = [_spelled(entry) for entry in map(parse_entry, (*names, *policy.hosts)) if not _obstacle(policy, entry)]
     addresses = _public_networks() if policy.mode is NetworkMode.PUBLIC else ()
-    network: dict[str, Any] = {"allow_out": _once(*addresses, *(rule.host for rule in rules), *listed), "deny_out": [ALL]}
+    network: SandboxNetworkOpts = {"allow_out": _once(*addresses, *(rule.host for rule in rules), *listed), "deny_out": [ALL]}
     network["allow_public_traffic"] = False
     if rules:
         network["rules"] = {rule.host: [{"transform": {"headers": dict(rule.headers)}}] for rule in rules}
-    return {"network": network}
+    return network
 
 
 def update(policy: NetworkPolicy, rules: Sequence[HeaderRule] = ()) -> SandboxNetworkUpdate:
     """The same for a sandbox that exists: all of what it may reach from now on."""
-    network = options(policy, rules)["network"]
+    network = options(policy, rules)
     return {name: network[name] for name in ("allow_out", "deny_out", "rules") if name in network}  # type: ignore[return-value]
 
 

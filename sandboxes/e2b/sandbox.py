@@ -12,7 +12,7 @@ from typing import Any
 from e2b import AsyncSandbox, CommandExitException, SandboxInfo, SandboxState
 
 from sandboxes.base import FetchedPatch, SandboxSpec
-from sandboxes.e2b import inside, kept, network
+from sandboxes.e2b import inside, kept, machines, network
 from sandboxes.e2b.account import Account, understood
 from sandboxes.e2b.journal import follow
 from sandboxes.errors import SandboxError, SandboxGone
@@ -81,6 +81,8 @@ class E2BSandbox(SupervisedSandbox):
     async def resume(self, spec: SandboxSpec | None = None) -> None:
         """Also starts the supervisor where it does not run any more, as after a pause."""
         self._is_borrowed = False
+        with understood("wake a sandbox"):
+            await machines.wake(self.account, self.ref, timeout_s=self.timeout_s)
         vm = await self._wake()
         if spec is not None:
             with understood("change a sandbox's network"):

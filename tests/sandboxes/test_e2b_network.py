@@ -16,7 +16,7 @@ RULE = HeaderRule("api.example.com", {"x-api-key": "sk-real"})
 
 
 def allowed(mode: str, *hosts: str, rules: tuple[HeaderRule, ...] = ()) -> list[str]:
-    network = options(NetworkPolicy(NetworkMode(mode), hosts), rules)["network"]
+    network = options(NetworkPolicy(NetworkMode(mode), hosts), rules)
     assert network["deny_out"] == ["0.0.0.0/0"]
     return list(network["allow_out"])
 
@@ -48,10 +48,10 @@ def test_public_is_every_public_address_and_no_other() -> None:
 
 def test_headers_go_to_their_host_which_is_allowed_then() -> None:
     assert allowed("none", rules=(RULE,)) == ["api.example.com"]
-    network = options(NetworkPolicy(NetworkMode.PUBLIC), [RULE])["network"]
+    network = options(NetworkPolicy(NetworkMode.PUBLIC), [RULE])
     assert network["allow_out"][-1] == "api.example.com"
     assert network["rules"] == {"api.example.com": [{"transform": {"headers": {"x-api-key": "sk-real"}}}]}
-    assert "rules" not in options(NetworkPolicy(NetworkMode.PUBLIC))["network"]
+    assert "rules" not in options(NetworkPolicy(NetworkMode.PUBLIC))
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_what_is_different_on_e2b_is_said() -> None:
 
 
 def test_what_listens_inside_is_not_on_the_internet() -> None:
-    assert options(NetworkPolicy(NetworkMode.PUBLIC))["network"]["allow_public_traffic"] is False
+    assert options(NetworkPolicy(NetworkMode.PUBLIC))["allow_public_traffic"] is False
 
 
 def test_the_sdk_takes_it_for_a_new_sandbox_and_for_one_that_is_there() -> None:
-    network = options(NetworkPolicy(NetworkMode.NONE, ("example.org",)), [RULE])["network"]
+    network = options(NetworkPolicy(NetworkMode.NONE, ("example.org",)), [RULE])
     created = build_network_config(network)
     assert created is not None
     assert (created["allow_out"], created["deny_out"]) == (["api.example.com", "example.org"], ["0.0.0.0/0"])

@@ -68,6 +68,17 @@ async def test_a_rate_limit_that_passes_soon_is_waited_for(house: House, cloud: 
     assert await (await house.make()).alive()
 
 
+async def test_a_longer_one_says_how_long_it_is_also_to_one_that_is_to_wake_up(house: House, cloud: Cloud) -> None:
+    sandbox = await house.make()
+    await sandbox.pause()
+    for path, deed in (("POST /v2/sandboxes$", house.make), ("POST /v2/sandboxes/.*/connect$", sandbox.resume)):
+        cloud.fault("429", path=path, retry_after=120, count=1)
+        with pytest.raises(SandboxLimited, match="Rate limit exceeded") as refused:
+            await deed()
+        assert refused.value.retry_after_s == 120
+    assert len(made(cloud, house)) == 1
+
+
 async def test_a_refused_account_says_what_to_look_at(house: House, cloud: Cloud) -> None:
     cloud.fault("auth")
     with pytest.raises(AccountRefused, match="E2B_API_KEY"):
@@ -108,6 +119,16 @@ async def test_an_error_after_the_creation_destroys_what_was_made(house: House, 
     assert made(cloud, house) == []
 
 
+async def test_when_even_that_fails_the_first_error_is_told(house: House, cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    cloud.fault("500", path="/process.Process/Start", message="the first")
+    cloud.fault("500", path="^DELETE /sandboxes/", count=1, message="the second")
+    with pytest.raises(SandboxError, match="the first"):
+        await house.make()
+    (left,) = made(cloud, house)
+    assert f"The half-made sandbox {left['id']} is left to the reaper" in caplog.text
+    assert "the second" in caplog.text
+
+
 async def test_a_second_creation_with_a_key_is_a_second_sandbox_that_the_list_shows(house: House) -> None:
     key = house.key()
     refs = {(await house.backend.create(key, house.spec)).ref for _ in range(2)}
@@ -122,7 +143,7 @@ async def test_streams_that_are_cut_again_and_again_lose_and_double_nothing(hous
     sandbox = await house.make()
     await sandbox.turn(house.turn("seq -f 'ünï %g' 2000"))
     plain = await whole(sandbox)
-    cloud.fault("drop_stream", after=100_000, sandbox=sandbox.ref)
+    cloud.fault("drop_stream", after=150_000, sandbox=sandbox.ref)  # more than one piece takes: else nothing ever gets through
     assert (await whole(sandbox)).startswith(plain)
 
 
