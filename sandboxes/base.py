@@ -220,7 +220,7 @@ class Sandbox(ABC):
     @abstractmethod
     async def resume(self, spec: SandboxSpec | None = None) -> None:
         """Undo `pause`; on a running sandbox a no-op. What `spec` says of network and headers holds from now on, where a
-        backend keeps them itself."""
+        backend keeps them itself. Raises SandboxLimited and HeadersRefused as `Backend.create` does."""
 
     @abstractmethod
     async def keep(self) -> str:
@@ -244,7 +244,7 @@ class Backend(ABC):
         sandbox of its own or the same one, never half of one; the key stays findable through `list`.
 
         Raises SandboxLimited when there may be no more of them just now, AccountRefused when the backend does not take our
-        account, PreparedGone when `spec.prepared` is not there any more."""
+        account, HeadersRefused when it does not add `spec.headers`, PreparedGone when `spec.prepared` is not there any more."""
 
     @abstractmethod
     async def connect(self, ref: str) -> Sandbox:

@@ -29,5 +29,9 @@ class AccountRefused(SandboxError):
     """The backend does not take our account: its key is wrong, revoked or without rights."""
 
 
+class HeadersRefused(SandboxError):
+    """The backend does not add headers on the way out, or not for our account."""
+
+
 class PreparedGone(SandboxError):
     """The prepared environment asked for does not exist any more."""

@@ -24,6 +24,7 @@ from sandboxes.errors import AccountRefused, SandboxError, SandboxGone, SandboxL
 _MOST_SAID = 300
 # Two limits of a plan are said with the status of a rate limit or as a refusal; both mean waiting.
 _LIMIT_WORDS = ("concurrent", "limit", "quota", "too many")
+_RULE_WORDS = ("rule", "transform", "header")  # of what adds headers
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,15 @@ def is_missing(error: BaseException | None) -> bool:
     """Whether E2B knows no such template or snapshot."""
     return isinstance(error, NotFoundException) or (
         isinstance(error, SandboxException) and getattr(error, "status_code", None) in (400, 404) and "template" in str(error).lower()
+    )
+
+
+def is_about_headers(error: BaseException | None) -> bool:
+    """Whether E2B refuses to add headers on the way out, which it does for some teams only."""
+    return (
+        isinstance(error, SandboxException)
+        and error.status_code in (400, 403, 422)
+        and any(word in str(error).lower() for word in _RULE_WORDS)
     )
 
 

@@ -17,7 +17,7 @@ from tasks.running import capacity
 
 @admin.register(CreationBucket)
 class CreationBuckets(ReadOnly):
-    list_display = ["backend", "awake", "closed_until", shown_on_one_line("reason"), "refusals", "losses", "wake_at"]
+    list_display = ["backend", "awake", "closed_until", shown_on_one_line("reason"), "refusals", "losses", "wake_at", "no_headers_until"]
     actions = ["open_now"]
 
     @admin.display(description="awake now")

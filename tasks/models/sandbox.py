@@ -21,7 +21,8 @@ class Sandbox(models.Model):
     `offset` counts bytes of the journal whose records are stored as events; it and `parse_state` only ever change in
     the transaction that stores those events. `record` says what holds it in (isolation, limits and their means), `notice`
     what its user should know of it, in sentences. `lost_at`: when it was found gone though it was wanted; such losses open a
-    breaker (`running/capacity.py`). `expires_at`: when its backend's plan ends it.
+    breaker (`running/capacity.py`). `expires_at`: when its backend's plan ends it. `adds_headers`: whether its backend is asked
+    to put a key into headers on the way out; settled at each turn's start.
     """
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="sandboxes", db_index=False)
@@ -37,6 +38,7 @@ class Sandbox(models.Model):
     seen_at = models.DateTimeField(null=True, blank=True)
     prepared = models.ForeignKey(PreparedEnvironment, models.SET_NULL, null=True, blank=True, related_name="sandboxes")
     notice = models.TextField(blank=True)
+    adds_headers = models.BooleanField(default=True)
     lost_at = models.DateTimeField(null=True, blank=True)
     warned_at = models.DateTimeField(null=True, blank=True)  # that its end is near
     expires_at = models.DateTimeField(null=True, blank=True)

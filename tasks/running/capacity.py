@@ -22,6 +22,7 @@ E2B = "e2b"
 LOSSES, LOSSES_WITHIN = 3, timedelta(minutes=10)  # that open the breaker
 REFUSED_S, MOST_REFUSED_S = 15.0, 300.0  # for which a refusal closes the bucket; doubles while none succeeds
 MOST_ASKED_S = 3600.0  # that a backend may ask us to wait
+NO_HEADERS_FOR = timedelta(hours=1)
 
 # The bucket holds one token, so that creations keep their distance: no second sees more than the rate.
 _FILL = """
@@ -115,6 +116,19 @@ def open_now(backend: str) -> bool:
     """Let sandboxes be made again; False when nothing kept them from it."""
     closed = CreationBucket.objects.filter(backend=backend, closed_until__gt=Now())
     return bool(closed.update(closed_until=None, reason="", refusals=0, wake_at=Now()))
+
+
+def refuse_headers(backend: str) -> None:
+    """Do not ask a backend to add headers for a while: it has refused to, and would refuse the next sandbox's too."""
+    until = Now() + NO_HEADERS_FOR
+    CreationBucket.objects.update_or_create(
+        backend=backend, defaults={"no_headers_until": until}, create_defaults={"filled_at": Now(), "no_headers_until": until}
+    )
+
+
+def adds_headers(backend: str) -> bool:
+    """Whether a backend is asked to add headers, as far as is known."""
+    return not CreationBucket.objects.filter(backend=backend, no_headers_until__gt=Now()).exists()
 
 
 # --- losses ---------------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class Way:
     notice: str = ""
 
 
-def way(key: Key, *, backend: str, network: NetworkMode) -> Way:
+def way(key: Key, *, backend: str, network: NetworkMode, adds_headers: bool = True) -> Way:
     """The way for a sandbox of this backend, whose own network is as open as this. AppError when there is none."""
     if backend == "local":
         return Way(Keys.BROKER, key.provider, f"{INSIDE}/{key.provider}", key.is_subscription)
@@ -78,10 +78,14 @@ def way(key: Key, *, backend: str, network: NetworkMode) -> Way:
         )
     if address.scheme == "http" and Target(address.host, address.port) not in PrivateHosts(settings.ALLOW_PRIVATE_HOSTS):
         raise AppError(f"{address.authority} is asked without encryption. Use https, or have an operator name it in ALLOW_PRIVATE_HOSTS.")
-    if address.scheme == "https" and address.port == 443 and not is_address(address.host):
+    is_for_headers = address.scheme == "https" and address.port == 443 and not is_address(address.host)
+    if is_for_headers and adds_headers:
         rule = HeaderRule(address.host, _secret_headers(key))
         return Way(Keys.HEADERS, key.provider, address.base_url, key.is_subscription, PLACEHOLDER, address.host, rule, environment=_TRUST)
-    why = "its address is not https" if address.scheme == "http" else "its address is not a name at port 443"
+    if is_for_headers:
+        why = "E2B does not add it to requests for this account"
+    else:
+        why = "its address is not https" if address.scheme == "http" else "its address is not a name at port 443"
     return Way(
         Keys.ENVIRONMENT,
         key.provider,

@@ -31,7 +31,7 @@ INSTRUCTIONS: dict[str, str] = {
 
 def sandbox(run: Run, row: Sandbox) -> SandboxSpec:
     """What the sandbox of this row is made of. One elsewhere gets a copy of what the mirror has of the base commit."""
-    made = model_access.fitted(run, prepared.spec(run, row))
+    made = model_access.fitted(run, row, prepared.spec(run, row))
     if row.backend == "local" or row.ref:
         return made
     return replace(made, mirror=shipments.ship(run.task.repo.mirror_path, run.task.base_commit))
@@ -39,10 +39,10 @@ def sandbox(run: Run, row: Sandbox) -> SandboxSpec:
 
 def told(run: Run, row: Sandbox) -> dict[str, Any]:
     """What its row says besides what its backend says of it: in `record` where the model's key is, and `notice`."""
-    way = model_access.way(run)
+    way = model_access.way(run, row)
     found: dict[str, Any] = {"record": {"keys": way.keys} if way else {}}
     if row.backend != "local":
-        made = model_access.fitted(run, backends.spec(run))
+        made = model_access.fitted(run, row, backends.spec(run))
         said = network.sentences(made.network, made.headers)
         found["notice"] = " ".join([way.notice, *said] if way and way.notice else said)
     return found
@@ -80,7 +80,7 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
                 total_s=settings.SETUP_TIMEOUT_S,
             )
         )
-    way = model_access.way(run)
+    way = model_access.way(run, sandbox)
     launch = adapter.launch(request, model_access.access(way, turn, run.generation))
     steps.append(
         Step(

@@ -19,7 +19,7 @@ from django.utils import timezone
 from agents.registry import UnknownAgentError
 from sandboxes.base import Sandbox as Box
 from sandboxes.base import SandboxSpec, TurnSpec
-from sandboxes.errors import AccountRefused, PreparedGone, SandboxError, SandboxGone, SandboxLimited
+from sandboxes.errors import AccountRefused, HeadersRefused, PreparedGone, SandboxError, SandboxGone, SandboxLimited
 from tasks.errors import AppError
 from tasks.models import ACTIVE, EventKind, Run, RunStatus, Sandbox, SandboxStatus, Turn
 from tasks.running import (
@@ -79,6 +79,8 @@ def start_turn(run_id: int, generation: int) -> None:
     restored = bytes(patch.content) if patch is not None and is_fresh else None
     begun_at = timezone.now()
     try:
+        if row.backend != "local":
+            _settle_headers(row, adds=capacity.adds_headers(row.backend))
         spec = specs.build(run, turn, row, restores_patch=patch is not None)
         operations.ensure_mirror(run.task.repo)
         if is_fresh and prepared.choose(run, row):
@@ -87,12 +89,8 @@ def start_turn(run_id: int, generation: int) -> None:
             row.refresh_from_db(fields=["status"])
             if row.ref and row.status in (SandboxStatus.LOST, SandboxStatus.DESTROYED):
                 raise SandboxGone(f"{row.ref} is being destroyed.")
-            try:
-                box = async_to_sync(_provision)(run, turn, row, restored, specs.sandbox(run, row), held(generation, owner))
-            except PreparedGone:
-                prepared.gone(run, row)
+            while (box := _provisioned(run, turn, row, restored, held(generation, owner))) is None:
                 spec = specs.build(run, turn, row, restores_patch=patch is not None)
-                box = async_to_sync(_provision)(run, turn, row, restored, specs.sandbox(run, row), held(generation, owner))
     except (SandboxError, AppError, UnknownAgentError) as error:
         _not_begun(run, turn, row, held(generation, owner), error)
         return
@@ -113,7 +111,7 @@ def start_turn(run_id: int, generation: int) -> None:
             if is_fresh:
                 Sandbox.objects.filter(pk=row.pk).update(expires_at=lifetimes.expiry(row.backend, begun_at), warned_at=None)
             Turn.objects.filter(pk=turn.pk).update(generation=generation)
-            if notice := model_access.notice(run):
+            if notice := model_access.notice(run, row):
                 events.append(run_id, EventKind.STATUS, {"notice": notice}, turn_id=turn.pk)
             if is_fresh and row.prepared is not None:
                 events.append(run_id, EventKind.STATUS, prepared.told(row), turn_id=turn.pk)
@@ -150,6 +148,27 @@ def _start_elsewhere(run: Run, row: Sandbox, fence: Q, *, tries: int) -> None:
     if lifecycle.requeue(run.pk, source=[RunStatus.STARTING], fence=fence, **anew):
         capacity.lose(row.pk)
         nudge.dispatch()
+
+
+def _provisioned(run: Run, turn: Turn, row: Sandbox, restored: bytes | None, fence: Q) -> Box | None:
+    """As `_provision`; None when the row has to do without something that its backend does not give, and may be tried again."""
+    try:
+        return async_to_sync(_provision)(run, turn, row, restored, specs.sandbox(run, row), fence)
+    except PreparedGone:
+        prepared.gone(run, row)
+    except HeadersRefused as error:
+        if not row.adds_headers:
+            raise
+        logger.warning("%s adds no headers (%s); the key goes into the environment.", row.backend, error)
+        capacity.refuse_headers(row.backend)
+        _settle_headers(row, adds=False)
+    return None
+
+
+def _settle_headers(row: Sandbox, *, adds: bool) -> None:
+    """Written down, so that a turn that is handed over again finds its key where it was."""
+    row.adds_headers = adds
+    Sandbox.objects.filter(pk=row.pk).update(adds_headers=adds)
 
 
 async def _provision(run: Run, turn: Turn, row: Sandbox, restored: bytes | None, made_of: SandboxSpec, fence: Q) -> Box:

@@ -90,6 +90,7 @@ class Api:
                 return Reply(204)
             case ("PUT", "network"):
                 network = dict(body)
+                self._allow_rules(f"{head.method} {head.raw_path}", network)
                 sandbox.body["allow_internet_access"] = network.pop("allow_internet_access", None)
                 sandbox.body["network"] = network
                 return Reply(204)
@@ -106,6 +107,7 @@ class Api:
 
     async def _create(self, head: Head, body: dict[str, Any]) -> Reply:
         faults, call = self._cloud.faults, f"{head.method} {head.raw_path}"
+        self._allow_rules(call, body.get("network") or {})
         if fault := faults.take("quota", call=call):
             raise Refused(429, fault.args.get("message") or too_many(self._cloud.settings.concurrency or 20))
         if fault := faults.take("slow_create", call=call):
@@ -116,6 +118,10 @@ class Api:
         elif fault := faults.take("vanish", call=call, sandbox=sandbox.id, where=lambda args: "seconds" in args):
             self._cloud.kill_in(sandbox, fault.args["seconds"])
         return Reply(201, _created(sandbox))
+
+    def _allow_rules(self, call: str, network: dict[str, Any]) -> None:
+        if network.get("rules") and (fault := self._cloud.faults.take("rules", call=call)):
+            raise Refused(fault.args.get("status", 403), fault.args.get("message") or "Network rules are not enabled for your team")
 
     def _list(self, query: dict[str, str]) -> Reply:
         # Quoted twice by the SDK: each key and value, then the whole.

@@ -20,6 +20,7 @@ PATHS = {
     "503": _REST,
     "auth": "",
     "quota": _CREATE,
+    "rules": rf"{_CREATE}|^PUT /(v2/)?sandboxes/[^/]+/network$",
     "slow_create": _CREATE,
     "delay": _ENVD,
     "drop_stream": _STREAMS,

@@ -14,7 +14,7 @@ from sandboxes.base import HeaderRule, NetworkMode, NetworkPolicy, Sandbox
 from sandboxes.e2b import journal
 from sandboxes.e2b.account import Account
 from sandboxes.e2b.backend import E2BBackend
-from sandboxes.errors import AccountRefused, SandboxError, SandboxGone, SandboxLimited
+from sandboxes.errors import AccountRefused, HeadersRefused, SandboxError, SandboxGone, SandboxLimited
 from tests.e2bcloud.process import Cloud
 from tests.sandboxes.conftest import House
 
@@ -247,3 +247,16 @@ async def test_the_network_is_given_at_the_creation_and_anew_when_it_wakes_up(ho
     network = made(cloud, house)[0]["network"]
     assert network["allowOut"] == ["api.example.org"]
     assert "api.example.org" in network["rules"]
+
+
+@pytest.mark.parametrize("status", [400, 403])
+async def test_headers_that_may_not_be_added_are_told_from_other_refusals(house: House, cloud: Cloud, status: int) -> None:
+    ruled = replace(house.spec, headers=[HeaderRule("api.example.org", {"x-api-key": "secret"})])
+    sandbox = await house.make()
+    cloud.fault("rules", status=status)
+    with pytest.raises(HeadersRefused):
+        await house.make(ruled)
+    with pytest.raises(HeadersRefused):
+        await sandbox.resume(ruled)
+    await sandbox.resume(house.spec)
+    assert len(made(cloud, house)) == 1

@@ -158,7 +158,7 @@ def first(run: Run) -> Turn:
 
 
 def made_of(run: Run) -> SandboxSpec:
-    return model_access.fitted(run, SandboxSpec(network=run.task.repo.network_policy))
+    return model_access.fitted(run, run.sandboxes.get(), SandboxSpec(network=run.task.repo.network_policy))
 
 
 def given(run: Run) -> dict[str, str]:
@@ -176,7 +176,7 @@ def given(run: Run) -> dict[str, str]:
 
 def at_e2b(run: Run) -> dict[str, Any]:
     spec = made_of(run)
-    return dict(network.options(spec.network, list(spec.headers))["network"])
+    return dict(network.options(spec.network, list(spec.headers)))
 
 
 AGENTS = ["claude", "codex", "gemini", "copilot", "qwen"]
@@ -215,7 +215,6 @@ def test_with_headers_the_agent_asks_the_provider_and_trusts_who_adds_them(make:
     assert environment["NODE_EXTRA_CA_CERTS"] == environment["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
     assert not any("proxy" in name.lower() for name in environment)
     assert at_e2b(run)["rules"] == {"api.anthropic.com": [{"transform": {"headers": {"x-api-key": SECRET}}}]}
-    assert model_access.rules(run) == list(made_of(run).headers)
 
 
 def test_by_the_broker_the_agent_has_a_token_of_its_turn(make: Callable[..., Run], settings: Settings) -> None:
@@ -225,7 +224,7 @@ def test_by_the_broker_the_agent_has_a_token_of_its_turn(make: Callable[..., Run
     assert environment["ANTHROPIC_BASE_URL"] == f"{PUBLIC_URL}/anthropic"
     assert environment["CLAUDE_CODE_OAUTH_TOKEN"] == model_access.token(first(run), run.generation)
     assert at_e2b(run)["allow_out"][-1] == "models.example.org"
-    assert model_access.rules(run) == []
+    assert not made_of(run).headers
 
 
 def test_rules_follow_a_key_that_is_replaced(make: Callable[..., Run]) -> None:
@@ -233,15 +232,14 @@ def test_rules_follow_a_key_that_is_replaced(make: Callable[..., Run]) -> None:
     row = Credential.objects.get(provider="anthropic")
     row.secret = "sk-another-0123456789"
     row.save()
-    (rule,) = model_access.rules(run)
+    (rule,) = made_of(run).headers
     assert dict(rule.headers) == {"x-api-key": "sk-another-0123456789"}
 
 
 def test_an_agent_without_a_model_needs_nothing(make_run: MakeRun) -> None:
-    run = make_run(agent="shell", backend="e2b")
-    assert model_access.way(run) is None
+    run = make_run(agent="shell", backend="e2b", sandbox=True)
+    assert model_access.way(run, run.sandboxes.get()) is None
     assert model_access.access(None, first(run), run.generation) == ModelAccess()
-    assert model_access.rules(run) == []
     assert made_of(run).network == run.task.repo.network_policy
 
 
@@ -256,7 +254,7 @@ def test_hosts_that_the_repository_allows_are_allowed_there_too(make: Callable[.
     run = make("claude")
     run.task.repo.network_preset, run.task.repo.network_hosts = "none", ["mcp.example.org", "*.example.net"]
     assert at_e2b(run)["allow_out"] == ["api.anthropic.com", "mcp.example.org", "*.example.net"]
-    assert network.options(NetworkPolicy(NetworkMode.NONE))["network"]["allow_out"] == []
+    assert network.options(NetworkPolicy(NetworkMode.NONE))["allow_out"] == []
 
 
 def test_keys_that_could_stand_in_its_words_are_known_by_name(make: Callable[..., Run], settings: Settings) -> None:
