@@ -71,20 +71,30 @@ def _opened(parts: SplitResult) -> Iterator[urllib3.BaseHTTPResponse]:
         raise Unavailable(
             f"GitHub leads to {host} for the log, which is a private or local address. An operator can allow it with ALLOW_PRIVATE_HOSTS."
         )
+    response = _asked(parts, host, port, list(dict.fromkeys(found)))
+    try:
+        yield response
+    finally:
+        response.close()
+
+
+def _asked(parts: SplitResult, host: str, port: int, addresses: list[str]) -> urllib3.BaseHTTPResponse:
+    """The answer of the first of these addresses that can be reached."""
     timeout = urllib3.Timeout(connect=TIMEOUT_S, read=TIMEOUT_S)
-    pool = (
-        urllib3.HTTPSConnectionPool(found[0], port, timeout=timeout, server_hostname=host, assert_hostname=host, ca_certs=_authorities())
-        if parts.scheme == "https"
-        else urllib3.HTTPConnectionPool(found[0], port, timeout=timeout)
-    )
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     headers = {"Host": parts.netloc, "User-Agent": "asynccode", "Accept-Encoding": "identity"}
-    with pool:
-        response = pool.request("GET", target, headers=headers, redirect=False, retries=False, preload_content=False)
+    for address in addresses:
+        pool = (
+            urllib3.HTTPSConnectionPool(address, port, timeout=timeout, server_hostname=host, assert_hostname=host, ca_certs=_authorities())
+            if parts.scheme == "https"
+            else urllib3.HTTPConnectionPool(address, port, timeout=timeout)
+        )
         try:
-            yield response
-        finally:
-            response.close()
+            return pool.request("GET", target, headers=headers, redirect=False, retries=False, preload_content=False)
+        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
+            if address == addresses[-1]:
+                raise
+    raise OSError(f"{host} has no address.")
 
 
 def _authorities() -> str:

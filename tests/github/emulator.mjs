@@ -70,6 +70,13 @@ const commands = {
     gh.pullRequests.update(pull.id, { merge_commit_sha: sha });
     return {};
   },
+  // A draft by its node id; with `done` it is none any more.
+  ready({ gh }, { node_id, done }) {
+    const pull = gh.pullRequests.all().find((one) => one.node_id === node_id);
+    if (!pull) return {};
+    if (done) gh.pullRequests.update(pull.id, { draft: false });
+    return { full_name: gh.repos.get(pull.repo_id).full_name };
+  },
   events: () => events.splice(0),
 };
 

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
-from tests.github import gaps
+from tests.github import actions, gaps
 from tests.github.emulator import BASE, Answer
 from tests.github.repositories import Repository
 from tests.github.world import Request, Token, World, error, reply
@@ -82,6 +82,8 @@ class Front:
             answer = self._git(request, git[1], git[2])
         elif path.startswith("/api/"):
             answer = self._api(request, path, raw_query)
+        elif path.startswith("/_logs/"):
+            answer = actions.log(self.world, request, path.removeprefix("/_logs/"))
         elif path.startswith(("/login/", "/_emulate/")):
             answer = self._login(request, path, raw_query)
         else:

@@ -8,6 +8,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
+from tests.github import actions
 from tests.github.emulator import Answer
 from tests.github.repositories import Conflicts, Repository
 from tests.github.world import Request, World, error, reply
@@ -282,6 +283,7 @@ _ROUTES: list[tuple[str, str, Any]] = [
     ("POST", r"/pulls/(\d+)/requested_reviewers", _request_reviewers),
     ("POST", r"/issues/(\d+)/labels", _add_labels),
     ("POST", r"/pulls/(\d+)/comments", _reply),
+    *actions.ROUTES,
 ]
 
 
@@ -297,6 +299,8 @@ def correct(world: World, request: Request, value: Any) -> Any:
         value["permissions"] = {one: world.can(request.login, repository, one) for one in ("admin", "maintain", "push", "triage", "pull")}
         if role != "admin":  # GitHub tells the settings to those only who may change them
             value.pop("delete_branch_on_merge", None)
+    if "check_suite" in value and "head_sha" in value:
+        value = actions.as_job(world, value)
     if "mergeable_state" in value and "base" in value and value.get("state") == "open":
         _mergeable(world, value)
     if value.get("login") in world.people and "email" in value and not world.people[value["login"]].is_email_public:
@@ -321,14 +325,16 @@ def _mergeable(world: World, pull: dict[str, Any]) -> None:
 
 
 def graphql(world: World, request: Request) -> Answer:
-    """The one question that is asked in GraphQL: the review threads of a pull request."""
+    """What is asked in GraphQL: the review threads of a pull request, and that a draft becomes ready."""
     if request.token is None:
         return error(401, "This endpoint requires you to be authenticated.")
+    if "markPullRequestReadyForReview" in str(request.json.get("query")):
+        return actions.ready(world, request)
     variables = request.json.get("variables") or {}
     full_name, number = f"{variables.get('owner')}/{variables.get('name')}", variables.get("number")
     repository = world.repository(f"/repos/{full_name}")
     if "reviewThreads" not in str(request.json.get("query")):
-        return reply(200, {"errors": [{"type": "NOT_IMPLEMENTED", "message": "The GitHub of the tests knows review threads only."}]})
+        return reply(200, {"errors": [{"type": "NOT_IMPLEMENTED", "message": "The GitHub of the tests does not know this query."}]})
     if repository is None or not world.can(request.login, repository, "pull"):
         return _graphql_missing("repository", f"Could not resolve to a Repository with the name '{full_name}'.")
     answer = world.emulator.ask(

@@ -263,6 +263,14 @@ class GitHubServer:
             body["conclusion"] = conclusion
         return int(self.as_user("admin", "POST", f"/repos/{full_name}/check-runs", body)["id"])
 
+    def add_job(self, full_name: str, sha: str, name: str = "tests", log: bytes | str = b"", *, conclusion: str = "failure") -> int:
+        """A check run that is a job of Actions, with its log, or with the address that GitHub leads to for it."""
+        job = self.add_check_run(full_name, sha, name, conclusion=conclusion)
+        if isinstance(log, bytes):
+            self.world.logs[str(job)] = log
+        self.world.jobs[job] = f"{self.url.replace('127.0.0.1', 'localhost')}/_logs/{job}?sig=x" if isinstance(log, bytes) else log
+        return job
+
     def finish_check_run(self, full_name: str, run: int, conclusion: str) -> None:
         self.as_user("admin", "PATCH", f"/repos/{full_name}/check-runs/{run}", {"status": "completed", "conclusion": conclusion})
 

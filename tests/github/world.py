@@ -71,6 +71,8 @@ class World:
         self.repositories: dict[str, Repository] = {}
         self.resolved: set[int] = set()  # review comments
         self.outdated: set[int] = set()
+        self.jobs: dict[int, str] = {}  # of Actions: check run → the address of its log
+        self.logs: dict[str, bytes] = {}  # what lies below /_logs/
         self.reactions: list[dict[str, Any]] = []
         self.tell: Callable[[str, Any], None] = lambda event, payload: None  # somebody who listens to webhooks
 
