@@ -310,7 +310,7 @@ def test_what_is_not_resolved_is_read_with_file_and_line(github: GitHub, shop: s
 
 def test_comments_and_reactions(github: GitHub, shop: str, server: GitHubServer) -> None:
     issue = server.add_issue(shop, "bob", "It breaks")
-    assert github.comment(shop, issue, "On it.").startswith(f"{server.url}/{shop}/issues/{issue}#")
+    assert github.comment(shop, issue, "On it.").url.startswith(f"{server.url}/{shop}/issues/{issue}#")
     comment = server.add_comment(shop, issue, "bob", "Thanks.")
     for _ in range(2):
         github.react(shop, "eyes", number=issue)
