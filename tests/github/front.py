@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 from tests.github import actions, gaps
+from tests.github.apps import Apps
 from tests.github.emulator import BASE, Answer
 from tests.github.repositories import Repository
 from tests.github.world import Request, Token, World, error, reply
@@ -60,7 +61,7 @@ class Dropped(Exception):
 
 class Front:
     def __init__(self, world: World) -> None:
-        self.world = world
+        self.world, self.apps = world, Apps(world)
         self.url = ""
         self.faults: list[Fault] = []
         self.limits: list[Limit] = []
@@ -95,6 +96,8 @@ class Front:
 
     def _api(self, request: Request, path: str, raw_query: str) -> Answer:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+        if answer := self.apps.answer(request, path.removeprefix("/api/v3"), secret):
+            return answer
         if scheme:
             secret = _password(secret) if scheme.lower() == "basic" else secret.strip()
             request.token = self.world.tokens.get(secret)
@@ -172,12 +175,16 @@ class Front:
     # --- signing in ---------------------------------------------------------------------------------------------------
 
     def _login(self, request: Request, path: str, raw_query: str) -> Answer:
+        if path == "/login/oauth/access_token" and (renewed := self.apps.renew(request)):
+            return renewed
         answer = self._ask(request, raw_query, path)
         if path == "/login/oauth/access_token" and answer.status == 200:
             is_form = "urlencoded" in answer.header("content-type")
             said = dict(parse_qsl(answer.body.decode())) if is_form else answer.json
             if token := said.get("access_token"):
                 login = self.world.emulator.ask("GET", "/user", {"Authorization": f"token {token}"}).json["login"]
+                if by_app := self.apps.in_place_of(request, login):
+                    return reply(200, by_app)
                 self.world.tokens[token] = Token(login, tuple(sorted(filter(None, re.split(r"[,\s]+", said.get("scope", ""))))))
         return replace(answer, headers=[one for one in answer.headers if one[0].lower() not in _DROPPED])
 
@@ -215,6 +222,8 @@ class Front:
         if request.token is None and (is_push or repository is None or repository.is_private):
             return _said(401, "Repository not found.")
         if repository is None or not self.world.can(request.login, repository, "pull"):
+            return _said(404, "Repository not found.")
+        if request.token and not request.token.reaches(repository.full_name):
             return _said(404, "Repository not found.")
         if repository.is_private and request.token and not request.token.has("repo"):
             return _said(404, "Repository not found.")

@@ -38,6 +38,8 @@ def instead(world: World, request: Request) -> Answer | None:
 
 def _access(world: World, request: Request, repository: Repository) -> Answer | None:
     token = request.token
+    if token and not token.reaches(repository.full_name):
+        return _NOT_FOUND
     if repository.is_private and not (world.can(request.login, repository, "pull") and token and token.has("repo")):
         return _NOT_FOUND
     if request.method == "GET":
@@ -260,6 +262,15 @@ def _label(world: World, request: Request, repository: Repository, name: str) ->
     return next((reply(200, one) for one in found if one["name"].lower() == unquote(name).lower()), _NOT_FOUND)
 
 
+def _issue(world: World, request: Request, repository: Repository, number: str) -> Answer | None:
+    """A pull request is an issue too."""
+    pull = world.emulator.ask_as("admin", "GET", f"/repos/{repository.full_name}/pulls/{number}")
+    if "head" not in pull:
+        return None
+    shared = {name: pull[name] for name in ("id", "number", "title", "body", "user", "state", "html_url")}
+    return reply(200, shared | {"pull_request": {"html_url": pull["html_url"], "url": pull["url"]}})
+
+
 def _reply(world: World, request: Request, repository: Repository, number: str) -> None:
     """The emulator calls it otherwise."""
     if "in_reply_to" in request.json:
@@ -283,6 +294,7 @@ _ROUTES: list[tuple[str, str, Any]] = [
     ("POST", r"/pulls/(\d+)/requested_reviewers", _request_reviewers),
     ("POST", r"/issues/(\d+)/labels", _add_labels),
     ("POST", r"/pulls/(\d+)/comments", _reply),
+    ("GET", r"/issues/(\d+)", _issue),
     *actions.ROUTES,
 ]
 

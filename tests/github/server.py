@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from tests.github.apps import Apps
 from tests.github.emulator import Emulator
 from tests.github.front import Fault, Front, Limit, handler
 from tests.github.repositories import Repository
@@ -66,7 +67,7 @@ class GitHubServer:
         self.webhooks = Webhooks(self.front.rewritten)
         self.world.tell = self.webhooks.happened
         self._server = _Server(("127.0.0.1", 0), handler(self.front))
-        self.url = self.front.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = self.front.url = self.front.apps.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name="github")
 
     def start(self) -> GitHubServer:
@@ -130,6 +131,11 @@ class GitHubServer:
         form = {name: query.get(name, "") for name in ("redirect_uri", "scope", "state", "client_id")}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return self._emulator.ask("POST", "/login/oauth/callback", headers, urlencode(form | {"login": login}).encode()).header("location")
+
+    @property
+    def apps(self) -> Apps:
+        """GitHub Apps: making, installing and losing them."""
+        return self.front.apps
 
     # --- repositories -------------------------------------------------------------------------------------------------
 

@@ -31,13 +31,18 @@ class Person:
 
 @dataclass(frozen=True)
 class Token:
-    """`scopes` of a classic or OAuth token; None for a fine-grained one, of which GitHub tells none."""
+    """`scopes` of a classic or OAuth token; None for a fine-grained one, of which GitHub tells none. `repositories`: those that it is
+    for, of an installation of an app; None is all."""
 
     login: str
     scopes: tuple[str, ...] | None
+    repositories: frozenset[str] | None = None
 
     def has(self, *scopes: str) -> bool:
         return self.scopes is None or any(scope in self.scopes for scope in scopes)
+
+    def reaches(self, full_name: str) -> bool:
+        return self.repositories is None or full_name in self.repositories
 
 
 @dataclass
