@@ -1,8 +1,8 @@
 """Records what the pinned agents print: `scripts/record-golden`.
 
-A product is started, and each agent gets one run of it with one turn for each scene, as a user would ask. What it printed is read
-from the sandbox's journal, so it was started by its own adapter's Launch, and is what `Adapter.parse` is given. Ids, times and
-durations are replaced by the same ones each time, so that a diff shows what has changed.
+A product is started, and each agent gets a run of it for each scene, as a user would ask. What it printed is read from the
+sandbox's journal, so it was started by its own adapter's Launch, and is what `Adapter.parse` is given. Ids, times and durations
+are replaced by the same ones each time, so that a diff shows what has changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.spine.product import Product, wait_for
 
 GOLDEN = Path(__file__).parent / "golden"
 
-# One turn after the other, in one conversation; `stopped` is stopped in its tool.
+# Each in a conversation of its own, but that `resume` goes on with that of `write`; `stopped` is stopped in its tool.
 SCENES = {
     "write": "[[write hello.txt]] [[say It is written.]]",
     "resume": "[[fail]] [[say It has failed.]]",
@@ -34,7 +34,7 @@ SCENES = {
     "rate-limit-then-ok": "[[status 429 then ok]] [[say Now it went well.]]",
     "cut-once": "[[cut]]",
     "stopped": "[[say It takes long.]] [[sleep-tool 600]]",
-    "status-500": "[[status 500]]",  # the last: it is tried again by itself, an hour later
+    "status-500": "[[status 500]]",
 }
 
 
@@ -50,25 +50,31 @@ def main() -> int:
             share(product.data, *(ADAPTERS[agent].package for agent in agents))
             product.start()
             person = Person(product)
-            runs = {agent: person.start(SCENES["write"], agent)[agent] for agent in agents}
-            for agent, run in runs.items():
-                record(person, agent, run)
+            for agent in agents:
+                record(person, agent)
             person.close()
         finally:
             product.close()
     return 0
 
 
-def record(person: Person, agent: str, run: int) -> None:
+def record(person: Person, agent: str) -> None:
+    product = person.product
     (GOLDEN / agent).mkdir(parents=True, exist_ok=True)
-    for number, (name, prompt) in enumerate(SCENES.items(), 1):
-        if number > 1:
+    run = number = 0
+    for name, prompt in SCENES.items():
+        if name == "resume":
             person.follow_up(run, prompt)
+            number = 2
+        else:
+            run, number = person.start(prompt, agent)[agent], 1
         if name == "stopped":
-            wait_for(lambda number=number: "waiting" in "".join(lines(person.product, run, number)), f"the tool of {agent}", 120)
+            wait_for(lambda run=run: "waiting" in "".join(lines(product, run, 1)), f"the tool of {agent}", 120)
             person.stop(run)
-        wait_for(lambda number=number: is_over(person.product, run, number), f"the end of {name} with {agent}", 180)
-        text = "".join(f"{line}\n" for line in steady(lines(person.product, run, number)))
+        wait_for(lambda run=run, number=number: is_over(product, run, number), f"the end of {name} with {agent}", 180)
+        if product.run(run)["status"] == "queued":  # it would be tried again by itself, an hour later
+            person.stop(run)
+        text = "".join(f"{line}\n" for line in steady(lines(product, run, number)))
         (GOLDEN / agent / f"{name}.jsonl").write_text(text)
         sys.stdout.write(f"{agent}/{name}: {text.count(chr(10))} lines\n")
 
@@ -109,8 +115,9 @@ def steady(found: list[str]) -> list[str]:
         (_TIME, "2026-01-01T00:00:00.000Z"),
         (rf'("(?:{_MOMENT})": ?)1[67]\d{{11}}\b', r"\g<1>1767225600000"),
         (rf'("{_DURATION}": ?)\d+(?:\.\d+)?', r"\g<1>1"),
+        (r"(wait time: )\d+(?:\.\d+)?", r"\g<1>1"),
         (r"act-\d+-\d+-[0-9a-f]{64}", "act-TOKEN"),
-        (r"(_)1[67]\d{11}(_)", r"\g<1>1767225600000\g<2>"),
+        (r"(?<=_)1[67]\d{11}(?=_)", lambda match: str(1767225600000 + number("moment", match[0]))),
     ]
     text = "\n".join(found)
     for pattern, replacement in rules:
