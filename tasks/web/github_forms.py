@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from django import forms
 from django.conf import settings
 
-from tasks.github import people
-from tasks.github_api import credentials
-from tasks.models import GitHubAccount, User
+from tasks.github import people, registration
+from tasks.github_api import apps, credentials
+from tasks.models import GitHubAccount, GitHubApp, User
 from tasks.web.forms import VerbForm
 
 
@@ -35,16 +35,42 @@ class TokenForm(VerbForm):
         return self.attempt(lambda: people.connect_token(user=user, token=self.cleaned_data["token"]))
 
 
+class AppForm(VerbForm):
+    """Whose the GitHub App of this server is to be."""
+
+    organization = forms.CharField(
+        max_length=100,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+    )
+
+    def submit(self, *, user: User) -> str | None:
+        """Where the manifest goes to."""
+
+        def begin() -> str:
+            registration.check_may_begin(user)
+            return registration.address_of_form(self.cleaned_data["organization"])
+
+        return self.attempt(begin)
+
+
 @dataclass(frozen=True)
 class Connection:
     """What the section shows; no token."""
 
     account: GitHubAccount | None
     form: TokenForm
+    app: GitHubApp | None
+    app_form: AppForm
 
     @property
     def can_sign_in(self) -> bool:
         return people.may_sign_in()
+
+    @property
+    def is_by_app(self) -> bool:
+        """Whether the token came by the app, so that it reaches what that is installed on."""
+        return self.account is not None and self.app is not None and self.account.client_id == self.app.client_id
 
     @property
     def has_sites_token(self) -> bool:
@@ -70,4 +96,5 @@ class Connection:
 
 
 def connection(user: User, tried: TokenForm | None = None) -> Connection:
-    return Connection(GitHubAccount.objects.filter(user=user).first(), tried or TokenForm(auto_id="github_%s"))
+    account = GitHubAccount.objects.filter(user=user).first()
+    return Connection(account, tried or TokenForm(auto_id="github_%s"), apps.current(), AppForm(auto_id="github_app_%s"))

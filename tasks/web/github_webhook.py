@@ -3,7 +3,6 @@ is found good. The work is a job's: GitHub waits for ten seconds only."""
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -11,6 +10,7 @@ from django.views.decorators.http import require_POST
 
 from tasks.errors import AppError
 from tasks.github import webhooks
+from tasks.github_api import apps
 from tasks.models import DeliveryStatus
 
 
@@ -20,7 +20,7 @@ from tasks.models import DeliveryStatus
 def webhook(request: HttpRequest) -> HttpResponse:
     """202 for what a job works on, 200 for what was received before, 400 for what cannot be used; 403 without the right signature,
     404 where no secret is set."""
-    if not settings.GITHUB_WEBHOOK_SECRET:
+    if not apps.webhook_secrets():
         raise Http404
     if request.content_type != "application/json":
         return _say("Set the webhook's content type to application/json.", 415)
@@ -28,7 +28,7 @@ def webhook(request: HttpRequest) -> HttpResponse:
     if body is None:
         return _say("That is more than GitHub sends.", 413)
     if not webhooks.is_signed(body, request.headers.get("X-Hub-Signature-256", "")):
-        return _say("The signature is not that of our secret. Set the webhook's secret to GITHUB_WEBHOOK_SECRET.", 403)
+        return _say("The signature is not that of our secret. Set the webhook's secret to GITHUB_WEBHOOK_SECRET", 403)
     headers = request.headers
     try:
         delivery, is_new = webhooks.receive(
