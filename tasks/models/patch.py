@@ -23,6 +23,7 @@ class Patch(models.Model):
     kind = models.CharField(max_length=12, choices=PatchKind)
     content = models.BinaryField()
     sha256 = models.CharField(max_length=64)
+    tree = models.CharField(max_length=64, blank=True)  # git's id of what `content` makes of the base commit; "" until it is asked for
     files = models.JSONField(default=list)
     additions = models.PositiveIntegerField(default=0)
     deletions = models.PositiveIntegerField(default=0)

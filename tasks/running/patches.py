@@ -114,6 +114,7 @@ def store(turn: Turn, kind: PatchKind, fetched: FetchedPatch, redactor: Redactor
                 "run_id": turn.run_id,
                 "content": fetched.content,
                 "sha256": fetched.sha256,
+                "tree": "",
                 "files": [asdict(file) for file in files],
                 "additions": sum(file.additions for file in files),
                 "deletions": sum(file.deletions for file in files),
