@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from tests.spine.product import HOST, Product, command, freeze, wait_for, wake
+from tests.spine.product import HOST, Product, command, freeze, send, wait_for, wake
 
 
 @dataclass
@@ -40,6 +41,17 @@ def held(product: Product) -> Iterator[None]:
     product.enqueue("dispatch")
 
 
+@contextlib.contextmanager
+def _unhurried(product: Product) -> Iterator[None]:
+    """The clock stands still: on a busy machine the way to a place may take longer than a lease, and who is on it keeps it."""
+    clock = product.service("rqcron")
+    freeze(clock)
+    try:
+        yield
+    finally:
+        send([clock], signal.SIGCONT)  # it may have been killed
+
+
 def _starting(product: Product, script: str) -> Caught:
     (run_id,) = product.submit(script)
     worker = wait_for(lambda: product.worker_at(f"start_turn({run_id}, 1)"), "start_turn at work")
@@ -47,8 +59,7 @@ def _starting(product: Product, script: str) -> Caught:
 
 
 @contextlib.contextmanager
-def before_create(product: Product, script: str) -> Iterator[Caught]:
-    """It has the lease and wants to write the sandbox's row."""
+def _at_row(product: Product, script: str) -> Iterator[Caught]:
     with locked(product, "LOCK TABLE tasks_sandbox IN SHARE MODE"):
         caught = _starting(product, script)
         wait_for(lambda: product.blocked('INSERT INTO "tasks_sandbox"'), "start_turn at the sandbox's row")
@@ -56,19 +67,27 @@ def before_create(product: Product, script: str) -> Iterator[Caught]:
 
 
 @contextlib.contextmanager
+def before_create(product: Product, script: str) -> Iterator[Caught]:
+    """It has the lease and wants to write the sandbox's row."""
+    with _unhurried(product), _at_row(product, script) as caught:
+        yield caught
+
+
+@contextlib.contextmanager
 def in_create(product: Product, script: str) -> Iterator[Caught]:
     """The sandbox's folder has just appeared."""
-    with before_create(product, script) as caught:
-        pass
-    wait_for(lambda: product.ref(caught.run_id) in product.folders(), "the sandbox's folder", pause=0.001)
-    yield caught
+    with _unhurried(product):
+        with _at_row(product, script) as caught:
+            pass
+        wait_for(lambda: product.ref(caught.run_id) in product.folders(), "the sandbox's folder", pause=0.001)
+        yield caught
 
 
 @contextlib.contextmanager
 def before_commit(product: Product, script: str) -> Iterator[Caught]:
     """The sandbox runs, and the compare-and-set of its run is under way."""
-    with contextlib.ExitStack() as stack:
-        with before_create(product, script) as caught:
+    with _unhurried(product), contextlib.ExitStack() as stack:
+        with _at_row(product, script) as caught:
             stack.enter_context(locked(product, "SELECT 1 FROM tasks_run WHERE id = %s FOR NO KEY UPDATE", caught.run_id))
         wait_for(lambda: product.blocked('UPDATE "tasks_run"'), "start_turn at the compare-and-set")
         yield caught
@@ -98,7 +117,7 @@ STARTS: dict[str, Callable[[Product, str], contextlib.AbstractContextManager[Cau
 @contextlib.contextmanager
 def before_patch(product: Product, script: str) -> Iterator[Caught]:
     """finish_turn has fetched the patch, holds its run's row, and wants to store the patch."""
-    with locked(product, "LOCK TABLE tasks_patch IN SHARE MODE"):
+    with _unhurried(product), locked(product, "LOCK TABLE tasks_patch IN SHARE MODE"):
         (run_id,) = product.submit(script)
         worker = wait_for(lambda: product.worker_at(f"finish_turn({run_id}, 1)"), "finish_turn at work")
         wait_for(lambda: product.blocked('INSERT INTO "tasks_patch"'), "finish_turn at the patch")
