@@ -63,6 +63,7 @@ class Profile:
     description: str
     models: Sequence[Model]
     providers: Sequence[Provider]
+    by_hand: Sequence[str]
     argv: Callable[[TurnRequest], Sequence[str]]
     env: Callable[[TurnRequest, ModelAccess], Mapping[str, str]]
     files: Callable[[TurnRequest, ModelAccess], Mapping[str, str]] = no_files
@@ -91,7 +92,7 @@ class AcpAdapter(NativeAdapter):
         self.name = self.package = profile.name
         self.label, self.description = profile.label, profile.description
         self.models, self.providers = profile.models, profile.providers
-        self.efforts, self.can_limit_turns = profile.efforts, profile.can_limit_turns
+        self.efforts, self.can_limit_turns, self.by_hand = profile.efforts, profile.can_limit_turns, profile.by_hand
 
     def provider(self, model: str) -> Provider | None:
         """By the part of the model's name before the slash, for agents that ask several."""

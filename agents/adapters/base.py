@@ -175,6 +175,7 @@ class Adapter(ABC):
     can_resume: bool = False  # whether a turn that was cut short may go on by itself, here or in a new sandbox
     can_limit_turns: bool = False  # whether it knows the option "max_turns": how many steps of the model a turn may have
     can_steer: bool = False  # whether it takes messages while a turn is at work
+    by_hand: Sequence[str] = ()  # what starts it in a terminal of one's own, asking before it acts, when a prompt is added to it
 
     @abstractmethod
     def launch(self, turn: TurnRequest, access: ModelAccess) -> Launch: ...

@@ -86,6 +86,7 @@ class ClaudeAdapter(NativeAdapter):
     can_resume = True
     can_limit_turns = True
     can_steer = True
+    by_hand = ("claude",)
 
     def launch(self, turn: TurnRequest, access: ModelAccess) -> Launch:
         argv = [PACKAGES[self.package].path, "-p", "--output-format", "stream-json", "--input-format", "stream-json", "--verbose"]

@@ -64,6 +64,7 @@ class CodexAdapter(NativeAdapter):
     modes = ("code", "plan", "ask")
     efforts = ("low", "medium", "high", "xhigh")
     can_resume = True
+    by_hand = ("codex",)
 
     def launch(self, turn: TurnRequest, access: ModelAccess) -> Launch:
         model = turn.model or self.models[0].name

@@ -69,6 +69,7 @@ class GeminiAdapter(NativeAdapter):
     modes = ("code", "plan", "ask")
     can_resume = True
     can_limit_turns = True
+    by_hand = ("gemini", "--prompt-interactive")
 
     def launch(self, turn: TurnRequest, access: ModelAccess) -> Launch:
         argv = [PACKAGES[self.package].path, "--output-format", "stream-json", "--yolo", "--model", turn.model or self.models[0].name]

@@ -46,6 +46,7 @@ OPENCODE = Profile(
         Model("google/gemini-2.5-pro", "Gemini 2.5 Pro"),
     ),
     providers=(Provider.ANTHROPIC, Provider.OPENAI, Provider.GEMINI),
+    by_hand=("opencode", "--prompt"),
     argv=lambda turn: ["acp"],
     env=lambda turn, access: {
         "OPENCODE_CONFIG": OPENCODE_FILE,
@@ -76,6 +77,7 @@ COPILOT = Profile(
     description="GitHub's agent, with a model of your own key instead of a subscription.",
     models=(Model("gpt-6.1-sol", "GPT-6.1 Sol"),),
     providers=(Provider.OPENAI,),
+    by_hand=("copilot", "--interactive"),
     argv=lambda turn: [
         "--acp",
         *(["--reasoning-effort", str(turn.options["effort"])] if turn.options.get("effort") else []),
@@ -111,6 +113,7 @@ QWEN = Profile(
     description="Alibaba's agent, with any model behind OpenAI's Chat Completions.",
     models=(Model("gpt-6.1-sol", "GPT-6.1 Sol"),),
     providers=(Provider.OPENAI,),
+    by_hand=("qwen", "--prompt-interactive"),
     argv=lambda turn: [
         *("--acp", "--auth-type", "openai"),
         *(["--max-session-turns", str(turn.options["max_turns"])] if turn.options.get("max_turns") else []),
@@ -153,6 +156,7 @@ CLINE = Profile(
     description="The open-source agent, with any model behind OpenAI's Chat Completions.",
     models=(Model("gpt-6.1-sol", "GPT-6.1 Sol"),),
     providers=(Provider.OPENAI,),
+    by_hand=("cline", "--tui", "--auto-approve", "false"),
     argv=lambda turn: ["--acp"],
     env=lambda turn, access: {"CLINE_PROVIDER": "openai-compatible", "CLINE_API_KEY": access.token},
     files=_cline_files,

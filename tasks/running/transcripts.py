@@ -5,7 +5,9 @@ from __future__ import annotations
 from tasks.models import Event, EventKind, Run, Turn, TurnKind
 
 MOST = 200_000  # characters; of a longer one the beginning is left out
+_MOST_EVENTS = 2_000  # of a whole run: more than there is room for
 _MOST_OF_ONE = 4_000  # of one tool's input or output
+_KINDS = (EventKind.MESSAGE, EventKind.TOOL_CALL, EventKind.TOOL_RESULT, EventKind.ERROR)
 
 
 def conversation(turn: Turn, generation: int) -> str:
@@ -50,9 +52,20 @@ def text(turn: Turn) -> str:
     return whole if len(whole) <= MOST else "(The beginning was left out.)\n\n" + whole[-MOST:]
 
 
+def of_run(run: Run) -> str:
+    """All that was said in a run until now, as `text`, to be gone on with elsewhere; of much, what came last."""
+    turns = _until(run, 1 + max(run.turns.values_list("number", flat=True), default=0))
+    said: dict[int, list[str]] = {turn.pk: [] for turn in turns}
+    found = Event.objects.filter(run__in={turn.run_id for turn in turns}, turn__in=said, kind__in=_KINDS).order_by("-turn", "-seq")
+    for event in reversed(found[:_MOST_EVENTS]):
+        if event.turn_id in said and (part := _shown(event)):
+            said[event.turn_id].append(part)
+    whole = "\n\n".join(part for turn in turns for part in (f"## User\n\n{turn.prompt}", *said[turn.pk]))
+    return whole if len(whole) <= MOST else "(The beginning was left out.)\n\n" + whole[-MOST:]
+
+
 def _events(turn: Turn) -> list[Event]:
-    kinds = [EventKind.MESSAGE, EventKind.TOOL_CALL, EventKind.TOOL_RESULT, EventKind.ERROR]
-    return list(Event.objects.filter(run=turn.run_id, turn=turn, kind__in=kinds).order_by("seq"))
+    return list(Event.objects.filter(run=turn.run_id, turn=turn, kind__in=_KINDS).order_by("seq"))
 
 
 def _shown(event: Event) -> str:

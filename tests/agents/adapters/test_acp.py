@@ -36,6 +36,7 @@ PLAIN = AcpAdapter(
         description="",
         models=(Model("m", "M"),),
         providers=(Provider.OPENAI,),
+        by_hand=("plain",),
         argv=lambda turn: ["acp"],
         env=lambda turn, access: {},
     )
