@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tasks.errors import AppError
@@ -9,8 +10,13 @@ from tasks.github import pulls
 from tasks.models import Operation, OperationStatus, Patch, Publication, Run
 from tasks.web.cards import RunCard
 
-# Errors that are mended where the user's account at GitHub is connected.
-_OF_ACCOUNT = ("github_not_connected", "github_token_refused", "github_permission_missing", "token_refused")
+# Kinds of errors, by what mends them: connecting the user's account anew, another name for the branch, doing it by hand.
+OF_ACCOUNT = frozenset(
+    {"github_not_connected", "github_token_refused", "github_permission_missing", "token_refused", "workflow", "sign_in", "sso"}
+)
+_OF_PATTERN = frozenset({"name_taken", "protected", "rules", "rejected"})  # other names of the same kind would be refused too
+OF_NAME = _OF_PATTERN | {"branch_moved"}
+OF_ACCESS = frozenset({"push_missing", "archived", "denied", "gone", "ip_refused", "github_not_found"})
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,44 @@ class Publishing:
         return self.publication.error if self.publication and not self.is_at_work else ""
 
     @property
+    def error_code(self) -> str:
+        return self.publication.error_code if self.publication and self.error else ""
+
+    @property
     def needs_account(self) -> bool:
-        return self.publication is not None and self.publication.error_code in _OF_ACCOUNT
+        return self.error_code in OF_ACCOUNT
+
+    @property
+    def needs_name(self) -> bool:
+        """Whether the branch's name is what is in the way."""
+        return self.error_code in OF_NAME
+
+    @property
+    def needs_hands(self) -> bool:
+        return self.error_code in OF_ACCESS
+
+    @property
+    def branch(self) -> str:
+        return self.publication.branch_name if self.publication else self.run.branch
+
+    @property
+    def branch_to_offer(self) -> str:
+        """The branch, or another name where this one is in the way."""
+        if not self.needs_name:
+            return self.branch
+        if self.error_code in _OF_PATTERN and "/" in self.branch:
+            return self.branch.replace("/", "-")
+        stem, number = re.fullmatch(r"(.*?)(?:\.(\d{1,3}))?", self.branch, re.DOTALL).groups()  # type: ignore[union-attr]  # it matches all
+        return f"{stem}.{int(number or 1) + 1}"
 
     @property
     def conflicts(self) -> list[str]:
         return self.publication.conflicts if self.publication and self.error else []
+
+    @property
+    def refused(self) -> list[str]:
+        """Why labels or reviewers are missing from the pull request."""
+        return self.publication.refused if self.publication and not self.is_at_work and not self.error else []
 
     @property
     def is_pushed(self) -> bool:
@@ -58,7 +96,8 @@ class Publishing:
 
     @property
     def can_update(self) -> bool:
-        return bool(self.card.pull_request) and not self.why_not and not self.is_at_work and not (self.is_pushed and not self.error)
+        is_all_there = self.is_pushed and not self.error and not self.refused
+        return bool(self.card.pull_request) and not self.why_not and not self.is_at_work and not is_all_there
 
     @property
     def can_open(self) -> bool:
