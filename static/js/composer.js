@@ -58,13 +58,16 @@
     if (runs === 0) return "Choose an agent";
     if (runs > Number(count.dataset.most)) return `${runs} runs; ${count.dataset.most} are the most at once`;
     if (form.elements.several.checked) return `${many(runs, "run")} for each prompt`;
-    return `${many(runs, "run")} · ${waiting(runs, Number(count.dataset.free))}`;
+    const backend = form.elements.backend?.value ?? "local"; // where there is no choice
+    return `${many(runs, "run")} · ${waiting(runs, Number(count.getAttribute(`data-free-${backend}`)))}`;
   };
 
   const show = () => {
     const radio = form.querySelector("[name=repo]:checked");
-    repoPicker.querySelector("[data-shown]").textContent = source.value.trim() || radio?.dataset.name || "Choose a repository";
-    const usual = source.value.trim() ? "" : radio?.dataset.branch;
+    const typed = source.value.trim();
+    const isChosen = !typed || radio?.dataset.source === typed; // what was typed counts before what is chosen
+    repoPicker.querySelector("[data-shown]").textContent = (isChosen && radio?.dataset.name) || typed || "Choose a repository";
+    const usual = isChosen ? radio?.dataset.branch : "";
     branchPicker.querySelector("[data-shown]").textContent = branch.value.trim() || usual || "default branch";
     for (const field of amounts) {
       const chip = form.querySelector(`[data-runs="${CSS.escape(field.name)}"]`);
@@ -140,6 +143,7 @@
       source.value = radio.dataset.source ?? "";
       branch.value = "";
       forgetBranches();
+      htmx.trigger("#access", "look");
     } else {
       branch.value = radio.value;
     }
@@ -152,6 +156,7 @@
   for (const picker of [repoPicker, branchPicker]) {
     const search = picker.querySelector(".find");
     let isAwaited = false; // Enter came before what it is to choose from
+    let shown = -1;
     search.addEventListener("input", () => { isAwaited = false; });
     picker.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -174,8 +179,16 @@
     picker.addEventListener("click", (event) => {
       if (event.target.matches(".option > input")) choose(event.target);
     });
-    const isReady = () => picker.querySelector(".found").dataset.q === search.value.trim();
+    const isReady = () => {
+      const found = picker.querySelector(".found");
+      return found.dataset.q === search.value.trim() && !(options(picker).length === 0 && found.querySelector("[data-pending]"));
+    };
+    picker.addEventListener("htmx:beforeSwap", (event) => { // what is shown more of begins where the button was
+      if (event.target.matches(".more")) shown = event.target === document.activeElement ? options(picker).length : -1;
+    });
     picker.addEventListener("htmx:afterSwap", () => {
+      if (shown >= 0) (options(picker)[shown] ?? picker.querySelector(".more") ?? search).focus();
+      shown = -1;
       if (picker === branchPicker) for (const option of options(picker)) option.checked = option.value === branch.value;
       if (!isAwaited || !isReady()) return;
       isAwaited = false;

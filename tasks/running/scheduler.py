@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
@@ -186,23 +186,23 @@ def places(run_ids: list[int]) -> dict[int, Place]:
 
 @dataclass(frozen=True)
 class Quota:
-    """How many runs of a user may be active at once, how many are, and how many new ones would start at once."""
+    """How many runs of a user may be active at once, how many are, and for each backend how many new ones would start at once."""
 
     most: int
     active: int
-    free: int
+    free: Mapping[str, int]
 
 
-def quota(user: User) -> Quota:
-    """What both caps leave to a user, and E2B's where runs go there by themselves. Runs of others that wait do not count: while a
-    place is free, all who wait are at their own cap."""
+def quota(user: User, backends: Iterable[str]) -> Quota:
+    """What both caps leave to a user, and at E2B the plan besides. Runs of others that wait do not count: while a place is free,
+    all who wait are at their own cap."""
     counts = Run.objects.filter(status__in=[*ACTIVE, RunStatus.QUEUED]).aggregate(
         all=Count("pk", filter=Q(status__in=ACTIVE)),
         own=Count("pk", filter=Q(status__in=ACTIVE, task__owner=user)),
         queued=Count("pk", filter=Q(status=RunStatus.QUEUED, task__owner=user)),
     )
     most = min(settings.MAX_ACTIVE_RUNS, settings.MAX_ACTIVE_RUNS_PER_USER)
-    free = min(settings.MAX_ACTIVE_RUNS - counts["all"], most - counts["own"] - counts["queued"])
-    if settings.SANDBOX_BACKEND == capacity.E2B:
-        free = min(free, settings.E2B_MAX_SANDBOXES - capacity.awake())
-    return Quota(most, counts["own"], max(0, free))
+    free = dict.fromkeys(backends, max(0, min(settings.MAX_ACTIVE_RUNS - counts["all"], most - counts["own"] - counts["queued"])))
+    if capacity.E2B in free:
+        free[capacity.E2B] = max(0, min(free[capacity.E2B], settings.E2B_MAX_SANDBOXES - capacity.awake()))
+    return Quota(most, counts["own"], free)

@@ -17,6 +17,7 @@ from django.utils.datastructures import MultiValueDict
 from tasks import services
 from tasks.errors import AppError
 from tasks.git.sources import parse_source
+from tasks.github_api.places import name_of
 from tasks.models import Mode, Repo, Task, User
 from tasks.running import backends
 from tasks.running.scheduler import Quota, quota
@@ -104,6 +105,11 @@ class TaskForm(CrewForm, WithFiles):
         return self["source"].value() or (self.chosen_repo.name if self.chosen_repo else "Choose a repository")
 
     @property
+    def is_on_github(self) -> bool:
+        """Whether the chosen repository is one that GitHub can be asked about."""
+        return bool(name_of(self["source"].value() or (self.chosen_repo.source if self.chosen_repo else "")))
+
+    @property
     def shown_branch(self) -> str:
         usual = self.chosen_repo.default_branch if self.chosen_repo and not self["source"].value() else ""
         return self["branch"].value() or usual or "default branch"
@@ -119,7 +125,14 @@ class TaskForm(CrewForm, WithFiles):
 
     @cached_property
     def quota(self) -> Quota:
-        return quota(self.by)
+        return quota(self.by, backends.names())
+
+    @property
+    def free(self) -> int:
+        """How many new runs would start at once where they are to be."""
+        usual = backends.names()[0]
+        chosen = self["backend"].value() if "backend" in self.fields else usual
+        return self.quota.free.get(chosen or usual, 0)
 
     @property
     def carried(self) -> list[tuple[str, Any]]:

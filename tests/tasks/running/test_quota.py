@@ -17,12 +17,12 @@ MakeRun = Callable[..., Run]
 @pytest.mark.parametrize(
     ("mine", "theirs", "expected"),
     [
-        ([], [], Quota(3, 0, 3)),
-        (["running", "starting", "succeeded"], [], Quota(3, 2, 1)),
-        (["running", "queued"], [], Quota(3, 1, 1)),
-        (["running", "running", "running", "queued"], [], Quota(3, 3, 0)),
-        ([], ["running", "running", "running", "queued", "queued"], Quota(3, 0, 1)),
-        (["running"], ["running", "running", "running"], Quota(3, 1, 0)),
+        ([], [], Quota(3, 0, {"local": 3})),
+        (["running", "starting", "succeeded"], [], Quota(3, 2, {"local": 1})),
+        (["running", "queued"], [], Quota(3, 1, {"local": 1})),
+        (["running", "running", "running", "queued"], [], Quota(3, 3, {"local": 0})),
+        ([], ["running", "running", "running", "queued", "queued"], Quota(3, 0, {"local": 1})),
+        (["running"], ["running", "running", "running"], Quota(3, 1, {"local": 0})),
     ],
 )
 def test_both_caps_and_what_waits_are_taken_off(
@@ -32,16 +32,17 @@ def test_both_caps_and_what_waits_are_taken_off(
     for owner, statuses in ((alice, mine), (bob, theirs)):
         for status in statuses:
             make_run(owner=owner, status=status)
-    assert quota(alice) == expected
+    assert quota(alice, ["local"]) == expected
 
 
-def test_what_e2b_has_no_room_for_is_not_free(alice: User, make_run: MakeRun, settings: Settings) -> None:
+@pytest.mark.parametrize("usual", ["local", "e2b"])
+def test_what_e2b_has_no_room_for_is_not_free_there(alice: User, make_run: MakeRun, settings: Settings, usual: str) -> None:
     settings.MAX_ACTIVE_RUNS = settings.MAX_ACTIVE_RUNS_PER_USER = 10
-    settings.SANDBOX_BACKEND, settings.E2B_MAX_SANDBOXES = "e2b", 3
+    settings.SANDBOX_BACKEND, settings.E2B_MAX_SANDBOXES = usual, 3
     make_run(status="starting", backend="e2b")
-    assert quota(alice).free == 2
+    assert quota(alice, ["e2b", "local"]).free == {"e2b": 2, "local": 9}
 
 
 def test_it_is_one_query(alice: User, django_assert_num_queries: Callable[[int], object]) -> None:
     with django_assert_num_queries(1):  # type: ignore[attr-defined]
-        quota(alice)
+        quota(alice, ["local"])

@@ -209,7 +209,7 @@ def test_the_places_that_are_free_are_said(as_alice: Client, make_run: Callable[
     settings.MAX_ACTIVE_RUNS, settings.MAX_ACTIVE_RUNS_PER_USER = 8, 3
     make_run(status="running")
     page = " ".join(as_alice.get(HOME).content.decode().split())
-    assert 'data-free="2"' in page
+    assert 'data-free-local="2"' in page
     assert "You may have 3 runs at work at once; 1 is." in page
 
 

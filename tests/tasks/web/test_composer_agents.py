@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from playwright.sync_api import Browser, Page, expect
+from pytest_django import Settings
 
 from tasks.models import Run, Task, User
 
@@ -59,3 +60,13 @@ def test_too_many_runs_are_said_while_they_are_chosen(composer: Page) -> None:
     for name in ("Shell script", "Agent 0", "Agent 1", "Agent 2", "Claude Code opus"):
         composer.get_by_label(f"Runs of {name}").fill("20")
     expect(composer.locator("#run-count")).to_have_text("103 runs; 100 are the most at once")
+
+
+def test_what_starts_at_once_follows_the_chosen_place(composer: Page, settings: Settings) -> None:
+    settings.E2B_API_KEY, settings.SANDBOX_BACKEND, settings.E2B_MAX_SANDBOXES = "e2b_test", "local", 1
+    settings.MAX_ACTIVE_RUNS = settings.MAX_ACTIVE_RUNS_PER_USER = 4
+    composer.goto("/")
+    count = composer.locator("#run-count")
+    expect(count).to_have_text("4 runs · all start at once")
+    composer.get_by_label("Sandbox").select_option("e2b")
+    expect(count).to_have_text("4 runs · 1 starts at once, 3 wait")

@@ -83,6 +83,17 @@ def test_the_choice_goes_with_several_tasks_and_back(as_alice: Client, filled: d
     assert list(Run.objects.values_list("backend", flat=True)) == ["local", "local"]
 
 
+@pytest.mark.parametrize(("backend", "free"), [("e2b", 1), ("local", 4), ("", 1)])
+@pytest.mark.usefixtures("_both")
+def test_how_many_start_at_once_is_said_of_where_they_are_to_be(
+    as_alice: Client, filled: dict[str, str], settings: Settings, backend: str, free: int
+) -> None:
+    settings.MAX_ACTIVE_RUNS = settings.MAX_ACTIVE_RUNS_PER_USER = 4
+    settings.E2B_MAX_SANDBOXES = 1
+    answer = as_alice.post(CREATE, filled | {"prompt": "one\n\ntwo", "several": "on", "backend": backend})
+    assert f'data-free="{free}"' in answer.content.decode()
+
+
 @pytest.mark.usefixtures("_both")
 def test_the_same_form_with_another_choice_is_another_task(as_alice: Client, filled: dict[str, str]) -> None:
     filled["submission"] = str(uuid.uuid4())
