@@ -244,7 +244,8 @@ class Backend(ABC):
         sandbox of its own or the same one, never half of one; the key stays findable through `list`.
 
         Raises SandboxLimited when there may be no more of them just now, AccountRefused when the backend does not take our
-        account, HeadersRefused when it does not add `spec.headers`, PreparedGone when `spec.prepared` is not there any more."""
+        account, HeadersRefused when it may be for `spec.headers` that it refuses, PreparedGone when `spec.prepared` is not
+        there any more."""
 
     @abstractmethod
     async def connect(self, ref: str) -> Sandbox:

@@ -30,7 +30,7 @@ class AccountRefused(SandboxError):
 
 
 class HeadersRefused(SandboxError):
-    """The backend does not add headers on the way out, or not for our account."""
+    """The backend was asked to add headers on the way out, and refused; without them it may go through."""
 
 
 class PreparedGone(SandboxError):

@@ -19,12 +19,11 @@ from e2b import (
 )
 from e2b.exceptions import SandboxNotRunningException, ServiceBusyException
 
-from sandboxes.errors import AccountRefused, SandboxError, SandboxGone, SandboxLimited
+from sandboxes.errors import AccountRefused, HeadersRefused, SandboxError, SandboxGone, SandboxLimited
 
 _MOST_SAID = 300
 # Two limits of a plan are said with the status of a rate limit or as a refusal; both mean waiting.
 _LIMIT_WORDS = ("concurrent", "limit", "quota", "too many")
-_RULE_WORDS = ("rule", "transform", "header")  # of what adds headers
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,9 @@ class Account:
 
 
 @contextlib.contextmanager
-def understood(doing: str) -> Iterator[None]:
-    """Turn the SDK's exceptions into ours; `doing` continues "E2B could not …"."""
+def understood(doing: str, *, with_headers: bool = False) -> Iterator[None]:
+    """Turn the SDK's exceptions into ours; `doing` continues "E2B could not …". `with_headers`, that is where E2B is asked to add
+    some, a refusal that may be about them is HeadersRefused."""
     try:
         yield
     except (SandboxNotFoundException, SandboxNotRunningException) as error:
@@ -60,18 +60,29 @@ def understood(doing: str) -> Iterator[None]:
     except RateLimitException as error:
         raise limited(error) from error
     except SandboxException as error:
+        if with_headers and _may_be_about_headers(error):
+            raise HeadersRefused(f"E2B refused to add headers on the way out ({_said(error)}).") from error
         raise _of_status(error, doing) from error
     except (ServiceBusyException, httpx.HTTPError, OSError) as error:
         raise SandboxError(f"E2B could not {doing}: {_said(error)}") from error
 
 
 def _of_status(error: SandboxException, doing: str) -> SandboxError:
-    status, said = getattr(error, "status_code", None), _said(error)
-    if status in (401, 403) and not any(word in said.lower() for word in _LIMIT_WORDS):
+    status, said = error.status_code, _said(error)
+    if status in (401, 403) and not _is_of_limits(said):
         return AccountRefused(f"E2B refused the account ({said}). Look at E2B_API_KEY.")
     if status in (402, 403, 429):
         return limited(error)
     return SandboxError(f"E2B could not {doing}: {said}")
+
+
+def _is_of_limits(said: str) -> bool:
+    return any(word in said.lower() for word in _LIMIT_WORDS)
+
+
+def _may_be_about_headers(error: SandboxException) -> bool:
+    """In which words E2B says so is nowhere promised: whether it was that shows when the same goes through without."""
+    return error.status_code in (400, 403, 422) and not is_missing(error) and not _is_of_limits(_said(error))
 
 
 def limited(error: BaseException, retry_after_s: float | None = None) -> SandboxLimited:
@@ -83,15 +94,6 @@ def is_missing(error: BaseException | None) -> bool:
     """Whether E2B knows no such template or snapshot."""
     return isinstance(error, NotFoundException) or (
         isinstance(error, SandboxException) and getattr(error, "status_code", None) in (400, 404) and "template" in str(error).lower()
-    )
-
-
-def is_about_headers(error: BaseException | None) -> bool:
-    """Whether E2B refuses to add headers on the way out, which it does for some teams only."""
-    return (
-        isinstance(error, SandboxException)
-        and error.status_code in (400, 403, 422)
-        and any(word in str(error).lower() for word in _RULE_WORDS)
     )
 
 

@@ -21,10 +21,10 @@ from e2b import AsyncSandbox, CommandExitException, SandboxQuery, SandboxState
 from sandboxes import zipapp
 from sandboxes.base import Backend, SandboxInfo, SandboxSpec
 from sandboxes.e2b import inside, kept, machines
-from sandboxes.e2b.account import Account, is_about_headers, is_missing, is_passing, understood
+from sandboxes.e2b.account import Account, is_missing, is_passing, understood
 from sandboxes.e2b.kept import INSTALLATION
 from sandboxes.e2b.sandbox import E2BSandbox, last_words
-from sandboxes.errors import HeadersRefused, PreparedGone, SandboxError, SandboxGone
+from sandboxes.errors import PreparedGone, SandboxError, SandboxGone
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class E2BBackend(Backend):
     async def _create(self, key: str, spec: SandboxSpec) -> str:
         for is_last in (*[False] * (_TRIES - 1), True):
             try:
-                with understood("make a sandbox"):
+                with understood("make a sandbox", with_headers=bool(spec.headers)):
                     return await machines.create(
                         self.account,
                         spec.prepared or spec.template or DEFAULT_TEMPLATE,
@@ -84,8 +84,6 @@ class E2BBackend(Backend):
                         f"E2B has no template “{spec.template or DEFAULT_TEMPLATE}” for this account. "
                         "Build one with: manage.py e2b build-template"
                     ) from error
-                if spec.headers and is_about_headers(error.__cause__):
-                    raise HeadersRefused(str(error)) from error
                 if is_last or not is_passing(error):
                     raise
             await asyncio.sleep(_PAUSE_S)

@@ -13,9 +13,9 @@ from e2b import AsyncSandbox, CommandExitException, SandboxInfo, SandboxState
 
 from sandboxes.base import FetchedPatch, SandboxSpec
 from sandboxes.e2b import inside, kept, machines, network
-from sandboxes.e2b.account import Account, is_about_headers, understood
+from sandboxes.e2b.account import Account, understood
 from sandboxes.e2b.journal import follow
-from sandboxes.errors import HeadersRefused, SandboxError, SandboxGone
+from sandboxes.errors import SandboxError, SandboxGone
 from sandboxes.supervised import ANSWER_S, FILE_S, SupervisedSandbox, checked, within
 
 _START_S = 60.0
@@ -85,17 +85,9 @@ class E2BSandbox(SupervisedSandbox):
             await machines.wake(self.account, self.ref, timeout_s=self.timeout_s)
         vm = await self._wake()
         if spec is not None:
-            await self._limit(vm, spec)
-        await self.start(vm)
-
-    async def _limit(self, vm: AsyncSandbox, spec: SandboxSpec) -> None:
-        try:
-            with understood("change a sandbox's network"):
+            with understood("change a sandbox's network", with_headers=bool(spec.headers)):
                 await vm.update_network(network.update(spec.network, spec.headers))
-        except SandboxError as error:
-            if spec.headers and is_about_headers(error.__cause__):
-                raise HeadersRefused(str(error)) from error
-            raise
+        await self.start(vm)
 
     async def start(self, vm: AsyncSandbox) -> None:
         """The supervisor, if none runs."""

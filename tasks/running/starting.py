@@ -89,8 +89,11 @@ def start_turn(run_id: int, generation: int) -> None:
             row.refresh_from_db(fields=["status"])
             if row.ref and row.status in (SandboxStatus.LOST, SandboxStatus.DESTROYED):
                 raise SandboxGone(f"{row.ref} is being destroyed.")
+            asks_for_headers = row.adds_headers
             while (box := _provisioned(run, turn, row, restored, held(generation, owner))) is None:
                 spec = specs.build(run, turn, row, restores_patch=patch is not None)
+            if asks_for_headers and not row.adds_headers:  # now it is certain what was refused
+                capacity.refuse_headers(row.backend)
     except (SandboxError, AppError, UnknownAgentError) as error:
         _not_begun(run, turn, row, held(generation, owner), error)
         return
@@ -159,8 +162,7 @@ def _provisioned(run: Run, turn: Turn, row: Sandbox, restored: bytes | None, fen
     except HeadersRefused as error:
         if not row.adds_headers:
             raise
-        logger.warning("%s adds no headers (%s); the key goes into the environment.", row.backend, error)
-        capacity.refuse_headers(row.backend)
+        logger.warning("Run %s is tried without headers on the way out: %s", run.pk, error)
         _settle_headers(row, adds=False)
     return None
 

@@ -10,10 +10,10 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from sandboxes.errors import AccountRefused, SandboxError, SandboxLimited
+from sandboxes.errors import AccountRefused, HeadersRefused, SandboxError, SandboxLimited
 from tasks.management.report import run_json
 from tasks.models import CreationBucket, Event, Run, RunStatus, Sandbox, SandboxStatus
-from tasks.running import jobs, scheduler
+from tasks.running import capacity, jobs, scheduler
 from tests.tasks.running.fake import FakeBackend, FakeBox, have_mirror
 
 pytestmark = pytest.mark.django_db
@@ -95,6 +95,14 @@ def test_a_refused_account_ends_the_run_and_says_what_to_do(make_run: MakeRun, c
     run = start(make_run(backend="e2b", status=RunStatus.STARTING))
     assert run.status == RunStatus.ERRORED
     assert run.error.startswith("E2B refused the account (401: the key is revoked). Set E2B_API_KEY right")
+
+
+def test_what_is_refused_without_headers_too_was_not_refused_for_them(make_run: MakeRun, cloud: FakeBackend) -> None:
+    cloud.errors["create"] = HeadersRefused("E2B refused to add headers on the way out (400: Invalid host).")
+    run = start(make_run(backend="e2b", status=RunStatus.STARTING))
+    assert run.status == RunStatus.ERRORED
+    assert "Invalid host" in run.error
+    assert capacity.adds_headers("e2b")
 
 
 def test_with_a_fallback_the_run_goes_on_here_and_says_so(make_run: MakeRun, places: dict[str, FakeBackend], settings: Settings) -> None:
