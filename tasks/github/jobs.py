@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.github import people, polling, replies, requests, webhooks
+from tasks.github import following, people, polling, replies, requests, webhooks
 
 __all__ = [
     "answer_requests",
@@ -12,6 +12,8 @@ __all__ = [
     "enqueue_deliveries_again",
     "forget_deliveries",
     "look_at_pull_requests",
+    "update_pull_request",
+    "update_pull_requests",
     "work_on_delivery",
 ]
 
@@ -34,6 +36,14 @@ def check_everybody() -> None:
 
 def look_at_pull_requests() -> None:
     polling.look()
+
+
+def update_pull_request(run_id: int) -> None:
+    following.update(run_id)
+
+
+def update_pull_requests() -> None:
+    following.update_all()
 
 
 def begin_request(request_id: int) -> None:

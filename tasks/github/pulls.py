@@ -11,10 +11,9 @@ from django.db import transaction
 from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed
 from tasks.git.sources import valid_branch
 from tasks.github import names, wording
+from tasks.github.asking import github_as
 from tasks.github.publishing import KIND, subject_of
-from tasks.github_api import credentials
 from tasks.github_api.client import GitHub
-from tasks.github_api.errors import TokenRefused
 from tasks.github_api.places import repository_of
 from tasks.models import Mode, Operation, Patch, Publication, PullRequest, PullRequestState, Run, Turn, User
 from tasks.running import operations, patches
@@ -188,16 +187,12 @@ def _is_there(known: Publication, patch: Patch, wanted: dict[str, Any]) -> bool:
 def _check_at_github(run: Run, by: User, wanted: dict[str, Any]) -> None:
     """TokenRefused, NotAllowed or what else keeps this user from pushing to the repository now, or it from having what is wanted."""
     repository = repository_of(run.task.repo)
-    try:
-        with GitHub(credentials.token_for(by, repository)) as github:
-            _check_access(github, repository)
-            if wanted.get("labels"):
-                wanted["labels"] = names.known_labels(github, repository, wanted["labels"])
-            if wanted.get("reviewers"):
-                wanted["reviewers"] = names.known_reviewers(github, repository, wanted["reviewers"])
-    except TokenRefused:
-        credentials.refused(by, repository)
-        raise
+    with github_as(by, repository) as github:
+        _check_access(github, repository)
+        if wanted.get("labels"):
+            wanted["labels"] = names.known_labels(github, repository, wanted["labels"])
+        if wanted.get("reviewers"):
+            wanted["reviewers"] = names.known_reviewers(github, repository, wanted["reviewers"])
 
 
 def _check_access(github: GitHub, repository: str) -> None:
@@ -217,7 +212,7 @@ def template_of(run: Run, by: User) -> str:
     """The repository's template for pull requests; "" when there is none, or when GitHub cannot be asked now."""
     try:
         repository = repository_of(run.task.repo)
-        with GitHub(credentials.token_for(by, repository)) as github:
+        with github_as(by, repository) as github:
             return github.pull_template(repository)
     except AppError as error:  # what is in the way will be told when it is sent
         logger.info("No template for run %s: %s", run.pk, error)

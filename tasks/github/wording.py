@@ -63,7 +63,7 @@ def body(run: Run, template: str = "") -> str:
     parts = [
         summary.strip()[: MOST_BODY // 3],
         template.strip()[: MOST_BODY // 3],
-        f"<details><summary>Prompt</summary>\n\n{_fenced(_shortened(chr(10).join(asked)))}\n\n</details>",
+        f"<details><summary>Prompt</summary>\n\n{fenced(_shortened(chr(10).join(asked)))}\n\n</details>",
         f"Made by {by}: {link(run)}",
     ]
     return "\n\n".join(part for part in parts if part)
@@ -71,7 +71,7 @@ def body(run: Run, template: str = "") -> str:
 
 def conflicts(publication: Publication) -> str:
     """The follow-up that has an agent settle them, which can reach no remote."""
-    shown = [f"{one['path']}\n{_fenced(one['text'])}" for one in publication.conflicts]
+    shown = [f"{one['path']}\n{fenced(one['text'])}" for one in publication.conflicts]
     return (
         f"The branch {publication.base} has moved on since you began, and in the files below your changes conflict with what is new there. "
         f"Between the markers, `{publication.base}` is what the branch has now and `these changes` is what you have.\n\n"
@@ -89,7 +89,7 @@ def _shortened(text: str, most: int = _MOST_QUOTED) -> str:
     return text if len(text) <= most else f"{text[:most]} …"
 
 
-def _fenced(text: str) -> str:
+def fenced(text: str) -> str:
     """As a block of code, whatever is in it: nothing in a prompt is a mention or a reference on GitHub."""
     fence = "```"
     while fence in text:

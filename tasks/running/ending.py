@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
 from sandboxes.base import FetchedPatch
 from sandboxes.errors import AccountRefused, FileMissing, SandboxGone
-from tasks.models import EventKind, Mode, PatchKind, Run, RunStatus, Sandbox, SandboxStatus, Turn
-from tasks.running import backends, events, lifecycle, patches, prepared, refusals, sleeping, usage, verdicts
+from tasks.models import EventKind, Mode, PatchKind, Publication, Run, RunStatus, Sandbox, SandboxStatus, Turn
+from tasks.running import backends, events, lifecycle, nudge, patches, prepared, refusals, sleeping, usage, verdicts
 from tasks.running.redact import redactor
 
 
@@ -77,4 +78,6 @@ def finish_turn(run_id: int, generation: int) -> None:
         lifecycle.finish(run_id, source=[RunStatus.RUNNING], fence=fence, **end)
     if turn.run.task.is_trial:
         prepared.after(turn.run)
+    if Publication.objects.filter(run=run_id, update_after__isnull=False).exists():
+        nudge.enqueue(settings.QUEUE_OPERATIONS, "github.update_pull_request", run_id)
     sleeping.put_to_sleep(run_id, generation)
