@@ -47,7 +47,7 @@ _FULL_NAME = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9._-]{1,100}/(?!\.{1,2}\Z)[A-Za-z
 _MOST_PAGES = 10  # of what is listed whole
 _SCANNED_PAGES = 5  # of repositories, for one search
 _ENOUGH = 20  # repositories that a search finds at once
-_MOST_BRANCHES = 100
+MOST_BRANCHES = 100
 _MOST_TEMPLATE = 65536
 _THREADS = """
 query($owner: String!, $name: String!, $number: Int!, $after: String) {
@@ -167,10 +167,10 @@ class GitHub(Conversations, CheckOutputs, Decisions):
         for one in self._connection.pages(f"{path}/branches", most=_MOST_PAGES if wanted else 1):
             if wanted in line(one.get("name")).lower():
                 names[line(one.get("name"))] = None
-        if wanted and len(names) < _MOST_BRANCHES:
+        if wanted and len(names) < MOST_BRANCHES:
             refs = self._connection.ask("GET", f"{path}/git/matching-refs/heads/{quote(query.strip())}", {"per_page": PER_PAGE})
             names |= dict.fromkeys(line(one.get("ref")).removeprefix("refs/heads/") for one in listed(refs.value))
-        return [name for name in names if name][:_MOST_BRANCHES]
+        return [name for name in names if name][:MOST_BRANCHES]
 
     def labels(self, full_name: str) -> list[Label]:
         found = (read_label(one) for one in self._connection.pages(f"{_repository(full_name)}/labels", most=_MOST_PAGES))

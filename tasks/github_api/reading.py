@@ -12,6 +12,7 @@ from tasks.git.commands import GitFailed
 from tasks.git.refusals import ReadRefused, reading_refusal
 from tasks.git.sources import Source
 from tasks.github_api import credentials
+from tasks.github_api.credentials import NoToken
 from tasks.github_api.places import name_of
 from tasks.models import Repo, User
 
@@ -26,10 +27,18 @@ def token_for(user: User, repository: str = "") -> str:
     nobody who merely has an account here.
     """
     try:
-        token = credentials.token_for(user, repository)
-    except credentials.NoToken:
+        return needed_token(user, repository)
+    except NoToken:
         return ""
-    return "" if token == settings.GITHUB_TOKEN and not user.is_operator else token
+
+
+@sensitive_variables("token")
+def needed_token(user: User, repository: str = "") -> str:
+    """As `token_for`, but NoToken says why there is none, and an error of GitHub's what is in the way."""
+    token = credentials.token_for(user, repository)
+    if token == settings.GITHUB_TOKEN and not user.is_operator:
+        raise NoToken("GitHub is not connected. Connect your repositories in Settings, under GitHub.")
+    return token
 
 
 @sensitive_variables("token")
@@ -51,7 +60,7 @@ def read(repo: Repo, source: Source, fetch: Callable[[str], T]) -> T:
             raise refusal from error
     if token == settings.GITHUB_TOKEN:
         refusal = ReadRefused(f"{source.where} does not take this server's GITHUB_TOKEN any more. An operator has to set another.", "token")
-    credentials.refused(repo.owner)
+    credentials.refused(repo.owner, repository)
     return _without(refusal, fetch)
 
 

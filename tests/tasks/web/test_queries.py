@@ -162,6 +162,8 @@ CALLS: dict[str, list[Call]] = {
     "task-create": [do(**NEW_TASK), do(status=422, prompt="")],
     "task-create-several": [do(status=422, **NEW_TASK)],
     "pick-repos": [show(q="repo"), show(repo="@repo")],
+    "pick-github": [show(), show(add="")],
+    "pick-access": [show(repo="@repo")],
     "pick-branches": [show(repo="@spare")],
     "pick-prompts": [show()],
     "tasks-archive": [do(task="@archived")],
