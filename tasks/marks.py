@@ -18,13 +18,18 @@ HIDDEN = re.compile(
 )
 
 
-def _mark(match: re.Match[str]) -> str:
-    code = ord(match[0])
+def mark_html(character: str) -> str:
+    """A character that hides, by its number."""
+    code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f'<span class="mark" title="a byte that is no UTF-8">\\x{code - 0xDC00:02x}</span>'
-    name = unicodedata.name(match[0], "control character").lower()
+    name = unicodedata.name(character, "control character").lower()
     label = f"\\x{code:02x}" if code < 256 else f"U+{code:04X}"
     return f'<span class="mark" title="{name}">{label}</span>'
+
+
+def _mark(match: re.Match[str]) -> str:
+    return mark_html(match[0])
 
 
 def has_hidden(text: str) -> bool:
