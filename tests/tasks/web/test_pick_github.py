@@ -81,7 +81,7 @@ def test_of_many_there_are_more(as_bob: Client, account: GitHubAccount, server: 
     assert "Show more" in first
     assert 'hx-get="/pick/github?q=&amp;page=2"' in first
     second = page(as_bob, "/pick/github", page=2)
-    assert 'class="on-github"' not in second
+    assert 'class="at-github"' not in second
     assert {"bob-gh/shop", "owner/vault"} <= {*re.findall(r'data-name="([^"]*)"', first + second + page(as_bob, "/pick/github", page=3))}
 
 
