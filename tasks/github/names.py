@@ -13,7 +13,7 @@ from django.core.cache import cache
 from redis.exceptions import RedisError
 
 from tasks.errors import InvalidInput
-from tasks.github_api import credentials
+from tasks.github.asking import github_as
 from tasks.github_api.answers import Label
 from tasks.github_api.client import GitHub
 from tasks.github_api.errors import PermissionMissing
@@ -84,7 +84,7 @@ def _kept(what: str, user: User, repository: str, ask: Callable[[GitHub], list[A
             return list(found)
     except (RedisError, OSError) as error:
         logger.info("GitHub is asked anew: the cache cannot be reached (%s).", error)
-    with GitHub(credentials.token_for(user, repository)) as github:
+    with github_as(user, repository) as github:
         found = ask(github)
     try:
         cache.set(key, found, timeout=KEPT_S)
