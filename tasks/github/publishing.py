@@ -18,7 +18,7 @@ from tasks.git.conflicts import Conflicts
 from tasks.git.publish import Published, publish
 from tasks.git.refusals import PublishRefused
 from tasks.git.refusals import TokenRefused as TokenRefusedByGit
-from tasks.github import sightings, wording
+from tasks.github import polling, sightings, wording
 from tasks.github_api import credentials
 from tasks.github_api.client import GitHub, Pull, PullExists
 from tasks.github_api.errors import GitHubError, Refused, TokenRefused
@@ -161,7 +161,10 @@ def _write_down(publication: Publication, pull: Pull, published: Published) -> N
     }
     with transaction.atomic():  # under another name it is another one, of which nothing is known yet
         PullRequest.objects.filter(run=publication.run).exclude(branch=publication.branch_name).delete()
-        PullRequest.objects.update_or_create(run=publication.run, defaults=there)
+        # What checks said was said of another commit.
+        PullRequest.objects.filter(run=publication.run).exclude(head_sha=published.commit).update(checks="", mergeable="", etag="")
+        row, _ = PullRequest.objects.update_or_create(run=publication.run, defaults=there)
+    polling.ask_soon([row.pk])
 
 
 def _dress(publication: Publication, github: GitHub, pull: Pull) -> None:

@@ -31,7 +31,10 @@ TAIL = 150  # lines
 MOST_ERRORS = 150  # lines that speak of errors, with what stands around them
 AROUND = 4
 _MOST_LINE = 4096  # bytes
-_ERROR = re.compile(rb"##\[error\]|\b(?:errors?|fail(?:s|ed|ures?)?|exceptions?|traceback|panic(?:ked)?|fatal|assert\w*)\b", re.IGNORECASE)
+# A colour may stand right before a word.
+_ERROR = re.compile(
+    rb"##\[error\]|(?:\b|\[[0-9;]*m)(?:errors?|fail(?:s|ed|ures?)?|exceptions?|traceback|panic(?:ked)?|fatal|assert\w*)\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

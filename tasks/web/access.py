@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required, login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, resolve_url
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods
 from django_htmx.http import HttpResponseClientRedirect, trigger_client_event
 from django_htmx.middleware import HtmxDetails
 
@@ -30,8 +30,9 @@ View = Callable[Concatenate[Request, ...], HttpResponse]
 Download = Callable[Concatenate[Request, ...], HttpResponseBase]
 
 
-def action(where: str) -> Callable[[View], View]:
-    """A view that does one thing by POST. When it cannot be done, the page `where` (taking the view's id) says why."""
+def action(where: str, *, asks: bool = False) -> Callable[[View], View]:
+    """A view that does one thing by POST; one that `asks` shows a page about it on GET. When it cannot be done, the page `where`
+    (taking the view's id) says why."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -42,7 +43,8 @@ def action(where: str) -> Callable[[View], View]:
                 messages.error(request, error.message)
                 return go(request, where, pk)
 
-        return require_POST(login_required(wrapped))
+        methods = ["GET", "HEAD", "POST"] if asks else ["POST"]
+        return require_http_methods(methods)(login_required(wrapped))
 
     return decorate
 

@@ -23,6 +23,7 @@ from tasks.web.forms import FollowUpForm, can_steer
 from tasks.web.network import attempts_of
 from tasks.web.plans import PlanForm, plan_of
 from tasks.web.publishing import Publishing
+from tasks.web.pull_panel import PullPanel
 from tasks.web.sandboxes import is_gone, places_of, steps_of
 
 EVENTS_AT_ONCE = 500
@@ -81,6 +82,7 @@ def _status(found: Run, patch: Patch | None) -> dict[str, Any]:
         "task": found.task,
         "card": (card := cards_of([found])[0]),
         "publishing": Publishing.of(found, card, patch) if card.pull_request or (patch and patch.files) else None,
+        "panel": PullPanel.of(found, card.pull_request) if card.pull_request else None,
         "advice": _GO_ON if card.advice.startswith("Open the run") else card.advice,
         "turn": (turn := begun.only("number", "mode", "status", "run_id").last()),
         "is_answered": turn is not None and turn.mode == Mode.ASK and found.status == RunStatus.SUCCEEDED,

@@ -4,6 +4,7 @@ from django.urls import path
 
 from tasks.web import (
     account,
+    after,
     attachments,
     by_hand,
     github_accounts,
@@ -58,6 +59,13 @@ urlpatterns = [
     path("runs/<int:pk>/pull-request/names", pulls.found, name="run-pull-names"),
     path("runs/<int:pk>/pull-request/update", pulls.update, name="run-pull-update"),
     path("runs/<int:pk>/pull-request/conflicts", pulls.resolve, name="run-pull-resolve"),
+    path("runs/<int:pk>/pull-request/merge", after.merge, name="run-pull-merge"),
+    path("runs/<int:pk>/pull-request/ready", after.ready, name="run-pull-ready"),
+    path("runs/<int:pk>/pull-request/close", after.close, name="run-pull-close"),
+    path("runs/<int:pk>/pull-request/reopen", after.reopen, name="run-pull-reopen"),
+    path("runs/<int:pk>/pull-request/branch", after.delete_branch, name="run-pull-branch"),
+    path("runs/<int:pk>/pull-request/checks", after.fix_checks, name="run-pull-checks"),
+    path("runs/<int:pk>/pull-request/reviews", after.address_review, name="run-pull-reviews"),
     path("runs/<int:pk>/stop", run.stop, name="run-stop"),
     path("runs/<int:pk>/retry", run.retry, name="run-retry"),
     path("runs/<int:pk>/follow-up", run.follow_up, name="run-follow-up"),
