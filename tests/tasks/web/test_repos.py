@@ -157,7 +157,7 @@ def test_many_are_searched_by_name_and_address(as_alice: Client, alice: User) ->
 
 def test_few_are_not_and_none_are_taught_about(as_alice: Client) -> None:
     page = as_alice.get("/repos/").content.decode()
-    assert 'type="search"' not in page
+    assert 'role="search"' not in page
     assert "No repositories yet" in page
 
 
