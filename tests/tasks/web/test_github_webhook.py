@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from tasks.github import webhooks
-from tasks.models import Delivery
+from tasks.models import Delivery, GitHubApp
 from tests.tasks.github.deliveries import SECRET, about, closed, signature
 
 pytestmark = pytest.mark.django_db
@@ -46,6 +46,20 @@ def test_a_delivery_is_answered_at_once_and_waits_for_a_job(github: Client) -> N
     assert (response.status_code, response.content) == (202, b"Received.")
     delivery = Delivery.objects.get()
     assert (delivery.delivery_id, delivery.event, delivery.status) == ("72d3162e-cc78-11e3-81ab-4c9367dc0958", "push", "queued")
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_what_is_signed_with_the_github_apps_secret_is_taken_too(github: Client, settings: Settings, is_set: bool) -> None:
+    settings.GITHUB_WEBHOOK_SECRET = SECRET if is_set else ""
+    app = GitHubApp(app_id=7, slug="ours", name="ours", html_url=f"{settings.GITHUB_URL}/apps/ours", owner="octo", client_id="Iv1")
+    app.client_secret, app.private_key, app.webhook_secret = "client", "pem", "of the app"
+    app.save()
+    assert send(github, X_Hub_Signature_256=signature(PUSH, "of the app")).status_code == 202
+    assert send(github, X_Hub_Signature_256=signature(PUSH, "of another")).status_code == 403
+    assert send(github).status_code == (200 if is_set else 403)
+    app.webhook_secret = ""
+    app.save()
+    assert send(github, X_Hub_Signature_256=signature(PUSH, "")).status_code == (403 if is_set else 404)
 
 
 def test_the_same_delivery_is_taken_once(github: Client) -> None:
