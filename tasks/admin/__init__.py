@@ -2,9 +2,35 @@
 
 from django.contrib import admin
 
-from tasks.admin import accounts, agents, capacity, deliveries, environments, github_accounts, operations, runs, spending, work
+from tasks.admin import (
+    accounts,
+    agents,
+    capacity,
+    deliveries,
+    environments,
+    github_accounts,
+    github_requests,
+    operations,
+    publications,
+    runs,
+    spending,
+    work,
+)
 
-__all__ = ["accounts", "agents", "capacity", "deliveries", "environments", "github_accounts", "operations", "runs", "spending", "work"]
+__all__ = [
+    "accounts",
+    "agents",
+    "capacity",
+    "deliveries",
+    "environments",
+    "github_accounts",
+    "github_requests",
+    "operations",
+    "publications",
+    "runs",
+    "spending",
+    "work",
+]
 
 admin.site.site_header = admin.site.site_title = "asynccode"
 admin.site.index_title = "Administration"

@@ -32,6 +32,7 @@ from tasks.models import (
     Event,
     EventKind,
     GitHubAccount,
+    GitHubRequest,
     LoginLink,
     ModelCall,
     Operation,
@@ -42,6 +43,7 @@ from tasks.models import (
     Preset,
     Price,
     PromptTemplate,
+    Publication,
     PullRequest,
     Repo,
     RepoMcpServer,
@@ -66,6 +68,7 @@ MODELS = [
         Turn,
         Sandbox,
         Patch,
+        Publication,
         PullRequest,
         Operation,
         ApiToken,
@@ -79,6 +82,7 @@ MODELS = [
         CreationBucket,
         PreparedEnvironment,
         Delivery,
+        GitHubRequest,
     ),
 ]
 EDITED = [Price, Budget, AgentSetting, AgentModel]
@@ -109,7 +113,9 @@ def add_one_of_each(make_run: MakeRun, number: int = 1) -> Run:
     run = make_run(sandbox=True, status=RunStatus.SUCCEEDED, error=HOSTILE)
     Task.objects.filter(pk=run.task_id).update(title=HOSTILE, prompt=HOSTILE)
     owner, turn = run.task.owner, run.turns.get()
-    Patch.objects.create(run=run, turn=turn, kind=PatchKind.FINAL, content=b"secret content", sha256="0")
+    patch = Patch.objects.create(run=run, turn=turn, kind=PatchKind.FINAL, content=b"secret content", sha256="0")
+    publication = {"title": HOSTILE, "body": HOSTILE, "message": HOSTILE, "base": HOSTILE, "branch": HOSTILE, "error": HOSTILE}
+    Publication.objects.create(run=run, by=owner, patch=patch, refused=[HOSTILE], error_code="rules", **publication)
     PullRequest.objects.create(run=run, number=number, url="https://example.org/1", branch="b")
     Operation.objects.create(kind="mirror", subject=f"repo:{number}", status=OperationStatus.FAILED, error=HOSTILE)
     ApiToken.objects.create(user=owner, name=f"ci {number}", digest=f"digest-{number}", hint="ac_12345")
@@ -134,6 +140,7 @@ def add_one_of_each(make_run: MakeRun, number: int = 1) -> Run:
         outcome=HOSTILE,
         status="failed",
     )
+    GitHubRequest.objects.create(repository="a/b", number=number, kind="comment", user=owner, login=HOSTILE, outcome=HOSTILE, task=run.task)
     Event.objects.create(run=run, seq=1, kind=EventKind.MESSAGE, data={"text": HOSTILE})
     return run
 
@@ -227,6 +234,9 @@ def test_a_count_that_was_cut_says_so(operator: Client, make_run: MakeRun, monke
         (Repo, "example", True),
         (ApiToken, "ci", True),
         (Operation, "repo:1", True),
+        (Publication, "rules", True),
+        (Publication, "alice", True),
+        (Publication, "alert", False),
         (Delivery, "d-1", True),
         (Delivery, "a/b", True),
         (Delivery, "d", False),
@@ -240,7 +250,7 @@ def test_lists_are_searched(operator: Client, make_run: MakeRun, model: Any, ter
 
 def test_rows_of_a_run_are_found_by_its_number(operator: Client, make_run: MakeRun) -> None:
     run, _ = add_one_of_each(make_run), add_one_of_each(make_run, 2)
-    for model in (Run, Turn, Sandbox, Patch, PullRequest, ModelCall):
+    for model in (Run, Turn, Sandbox, Patch, Publication, PullRequest, ModelCall):
         found = operator.get(address(model), {"q": str(run.pk)}).context["cl"].result_list
         assert {getattr(row, "run_id", row.pk) for row in found} == {run.pk}
         assert operator.get(address(model), {"q": "9" * 40}).status_code == 200
@@ -304,6 +314,22 @@ def test_failed_operations_are_started_again(operator: Client, make_run: MakeRun
     good = Operation.objects.create(kind="mirror", subject="repo:2", status=OperationStatus.SUCCEEDED)
     assert act(operator, Operation, "start_again", failed, good) == ["1 operation is started again.", "1 left as it is: It has not failed."]
     assert Operation.objects.get(status=OperationStatus.QUEUED).subject == "repo:1"
+
+
+def test_publications_that_failed_are_tried_again(operator: Client, make_run: MakeRun) -> None:
+    run, other = add_one_of_each(make_run), add_one_of_each(make_run, 2)
+    Operation.objects.create(kind="pull_request", subject=f"run:{run.pk}", status=OperationStatus.FAILED)
+    assert act(operator, Publication, "run_again", run.publication, other.publication) == [
+        "1 is tried again.",
+        "1 left as it is: No operation is known of it any more. Publish from the run's page.",
+    ]
+    assert Operation.objects.get(status=OperationStatus.QUEUED).subject == f"run:{run.pk}"
+
+
+@pytest.mark.parametrize(("state", "finds"), [("failed", 1), ("refused", 1), ("conflicts", 0), ("pushed", 0)])
+def test_publications_are_filtered_by_how_they_stand(operator: Client, make_run: MakeRun, state: str, finds: int) -> None:
+    add_one_of_each(make_run)
+    assert operator.get(address(Publication), {"state": state}).context["cl"].result_count == finds
 
 
 def test_deliveries_are_worked_on_again(operator: Client) -> None:
