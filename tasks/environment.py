@@ -17,6 +17,7 @@ from tasks.errors import Conflict, InvalidInput, NotAllowed, RepoUnavailable
 from tasks.git import mirrors
 from tasks.models import (
     FINAL,
+    FromGitHub,
     NetworkPreset,
     Operation,
     Phase,
@@ -60,11 +61,13 @@ def update_environment(
     name: str | None = None,
     template: str | None = None,
     prepares: bool | None = None,
+    from_github: str | None = None,
 ) -> None:
     """Set how sandboxes of this repository are prepared and what they may reach; running ones stay as they are.
 
     `name` is what pages call the repository, `template` what its sandboxes start from where the backend has templates ("" for
-    the usual one), `prepares` whether what the setup script leaves is kept for later runs; without them it keeps those it has.
+    the usual one), `prepares` whether what the setup script leaves is kept for later runs, `from_github` what tasks may do that are
+    asked for at GitHub; without them it keeps those it has.
     """
     _check_owner(repo, by)
     name = repo.name if name is None else name.strip()
@@ -78,6 +81,8 @@ def update_environment(
             raise InvalidInput("There is a NUL character in this text.", field=field)
     if network_preset not in NetworkPreset.values:
         raise InvalidInput(f"Choose one of: {', '.join(NetworkPreset.values)}.", field="network_preset")
+    if from_github not in (None, *FromGitHub.values):
+        raise InvalidInput(f"Choose one of: {', '.join(FromGitHub.values)}.", field="from_github")
     hosts = _hosts(network_hosts)
     Repo.objects.filter(pk=repo.pk).update(
         name=name,
@@ -87,6 +92,7 @@ def update_environment(
         check_command=check_command.strip(),
         network_preset=network_preset,
         network_hosts=hosts,
+        from_github=repo.from_github if from_github is None else from_github,
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import string
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
@@ -105,6 +106,12 @@ class Task(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("task", args=[self.pk])
+
+    @property
+    def origin_name(self) -> str:
+        """owner/name#12, of an issue's or a pull request's address."""
+        owner, name, _, number = (urlsplit(self.origin).path.strip("/").split("/") + [""] * 4)[:4]
+        return f"{owner}/{name}#{number}"
 
     @property
     def network_policy(self) -> NetworkPolicy:

@@ -8,7 +8,7 @@ from django import forms
 
 from tasks import environment, services, trials
 from tasks.errors import AppError
-from tasks.models import NetworkPreset, Phase, Repo, User, Variable
+from tasks.models import FromGitHub, NetworkPreset, Phase, Repo, User, Variable
 from tasks.web.forms import ScriptField, VerbForm
 
 _PLAIN = {"autocapitalize": "off", "autocomplete": "off", "spellcheck": "false"}
@@ -38,10 +38,11 @@ class EnvironmentForm(VerbForm):
     network_preset = forms.ChoiceField(choices=NetworkPreset.choices, widget=forms.RadioSelect)
     network_hosts = ScriptField(rows=3, required=False, placeholder="example.org\n*.example.org")
     template = forms.CharField(required=False, max_length=200, widget=forms.TextInput(attrs=_PLAIN))
+    from_github = forms.ChoiceField(choices=FromGitHub.choices, widget=forms.RadioSelect, required=False)  # of those on GitHub only
 
     @classmethod
     def of(cls, repo: Repo, data: Any = None) -> EnvironmentForm:
-        names = ("name", "setup_script", "check_command", "network_preset", "template")
+        names = ("name", "setup_script", "check_command", "network_preset", "template", "from_github")
         initial = {name: getattr(repo, name) for name in names} | {
             "network_hosts": "\n".join(repo.network_hosts),
             "runs_each_time": not repo.prepares,
@@ -60,6 +61,7 @@ class EnvironmentForm(VerbForm):
                 network_preset=self.cleaned_data["network_preset"],
                 network_hosts=self.cleaned_data["network_hosts"].split("\n"),
                 template=self.cleaned_data["template"],
+                from_github=self.cleaned_data["from_github"] or None,
             )
         )
         return not self.errors

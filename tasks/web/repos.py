@@ -15,6 +15,8 @@ from django.urls import reverse
 from sandboxes.egress import PACKAGE_REGISTRIES
 from tasks import environment, services
 from tasks.errors import AppError
+from tasks.github import mentions
+from tasks.github_api import places
 from tasks.models import Operation, OperationStatus, Repo, RepoMcpServer, Task, User
 from tasks.web.access import Request, action, done
 from tasks.web.mcp_forms import McpServerForm, McpServerRow
@@ -117,7 +119,7 @@ def page(request: Request, found: Repo, *, part: str = "", **forms: object) -> H
     context |= {"form": EnvironmentForm.of(found), "variable_form": VariableForm(), "several_form": SeveralForm()} | forms
     context |= {"change_form": _change_form(request, found), "trial": Trial.newest(found)} | forms
     context |= {"mcp_rows": McpServerRow.all_of(found), "mcp_form": McpServerForm()}
-    context |= {"prepared_rows": PreparedRow.all_of(found)}
+    context |= {"prepared_rows": PreparedRow.all_of(found), "mention": mentions.name() if places.is_on_github(found) else ""}
     context |= {"mcp_change_form": _mcp_change_form(request, found)} | forms
     has_errors = any(getattr(form, "errors", None) for form in forms.values())
     template = f"tasks/repo.html#{part}" if part and request.htmx else "tasks/repo.html"
