@@ -264,9 +264,10 @@ def _label(world: World, request: Request, repository: Repository, name: str) ->
 
 def _issue(world: World, request: Request, repository: Repository, number: str) -> Answer | None:
     """A pull request is an issue too."""
-    pull = world.emulator.ask_as("admin", "GET", f"/repos/{repository.full_name}/pulls/{number}")
-    if "head" not in pull:
+    answer = world.emulator.ask("GET", f"/repos/{repository.full_name}/pulls/{number}", {"Authorization": "token as:admin"})
+    if answer.status == 404:
         return None
+    pull = answer.json
     shared = {name: pull[name] for name in ("id", "number", "title", "body", "user", "state", "html_url")}
     return reply(200, shared | {"pull_request": {"html_url": pull["html_url"], "url": pull["url"]}})
 

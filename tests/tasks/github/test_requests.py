@@ -35,6 +35,7 @@ from tasks.models import (
     Task,
     User,
 )
+from tasks.running import offers
 from tests.github.server import GitHubServer, github_server
 
 pytestmark = pytest.mark.django_db
@@ -325,10 +326,11 @@ def test_the_repositorys_owner_chooses(server: GitHubServer, shop: str, alice: U
 
 
 def test_without_names_it_is_the_agents_of_before(server: GitHubServer, shop: str, alice: User, make_run: MakeRun) -> None:
-    make_run(agent="claude", model="opus", owner=alice)
+    model = offers.all_models()["claude"][-1].name
+    make_run(agent="claude", model=model, owner=alice)
     make_run(owner=alice)  # of the shell agent, which takes no words
     deliver("issue_comment", comment(server, shop, "@asynccode make it work"))
-    assert [(run.agent, run.model) for run in Task.objects.get(is_restricted=True).runs.all()] == [("claude", "opus")]
+    assert [(run.agent, run.model) for run in Task.objects.get(is_restricted=True).runs.all()] == [("claude", model)]
 
 
 def test_without_any_agent_it_is_said(server: GitHubServer, shop: str) -> None:
