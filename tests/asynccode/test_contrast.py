@@ -12,12 +12,14 @@ from tasks.templatetags.shown import PAPER
 TOKENS = (Path(__file__).parents[2] / "static/css/tokens.css").read_text()
 TEXT, EDGE = 4.5, 3.0
 GROUNDS = ("paper", "panel", "well")
+CODE = tuple(f"code-{kind}" for kind in ("keyword", "string", "comment", "function", "type", "number", "attribute"))
 PAIRS = [  # (foreground, background, the least contrast)
     *((ink, ground, TEXT) for ink in ("ink", "ink-2", "ink-3", "accent", "green", "red", "amber") for ground in GROUNDS),
     ("paper", "ink", TEXT),  # the primary button, the problem in the corner
     *((ink, "accent-soft", TEXT) for ink in ("ink", "ink-2", "accent")),
     *((tone, f"{tone}-soft", TEXT) for tone in ("green", "red", "amber")),
     *(("ink", f"{tone}-soft", TEXT) for tone in ("green", "red", "amber")),  # a patch's lines
+    *((ink, ground, TEXT) for ink in ("ink", *CODE) for ground in (*GROUNDS, "green-soft", "red-soft", "green-mark", "red-mark")),
     *(("edge", ground, EDGE) for ground in ("paper", "panel")),  # what is typed into
     *(("accent", ground, EDGE) for ground in (*GROUNDS, "accent-soft")),  # the ring around what has the focus
 ]
