@@ -51,6 +51,7 @@ def perform(subject: str, progress: Progress) -> None:
             conflicts = {"conflicts": found, "conflicts_with": error.commit}
         Publication.objects.filter(pk=publication.pk).update(error_code=_kind_of(error), **conflicts)
         raise
+    Publication.objects.filter(pk=publication.pk).update(error="", error_code="", conflicts=[])  # of an attempt that this one repeats
     _tell(publication)
 
 
