@@ -24,7 +24,6 @@
     let names = sent.value.split(",").map((name) => name.trim()).filter(Boolean);
     let asked = null; // what the list is for, or is being fetched for
     let isThere = false; // whether it has come
-    let isAwaited = false; // Enter came before what it is to choose from
     let current = -1;
     let timer = 0;
 
@@ -45,7 +44,7 @@
     const close = () => {
       clearTimeout(timer);
       asked = null;
-      isThere = isAwaited = false;
+      isThere = false;
       list.hidden = true;
       search.setAttribute("aria-expanded", "false");
       search.removeAttribute("aria-activedescendant");
@@ -71,35 +70,44 @@
       show();
       close();
     };
+    const fetched = async (query) => { // elements of the list; none where GitHub or the network does not tell
+      const holder = document.createElement("div");
+      try {
+        const answer = await fetch(`${field.dataset.names}&q=${encodeURIComponent(query)}`, { headers: { "HX-Request": "true" } });
+        if (answer.ok) holder.innerHTML = await answer.text();
+      } catch { // typed names do without
+      }
+      for (const option of holder.querySelectorAll(".option")) {
+        const dot = option.querySelector(".dot");
+        if (dot) dots.set(option.dataset.name, dot);
+      }
+      return [...holder.children];
+    };
     const look = async () => {
       const query = search.value.trim();
       if (asked === query) return;
       asked = query;
       isThere = false;
-      let text;
-      try {
-        const answer = await fetch(`${field.dataset.names}&q=${encodeURIComponent(query)}`, { headers: { "HX-Request": "true" } });
-        text = answer.ok ? await answer.text() : "";
-      } catch { // typed names do without
-        text = "";
-      }
+      const found = await fetched(query);
       if (asked !== query) return; // closed, or asked for something else since
-      if (!text) {
-        if (isAwaited) add(query);
+      if (!found.length) {
         close();
         return;
       }
       isThere = true;
-      list.innerHTML = text;
-      for (const option of options()) {
-        const dot = option.querySelector(".dot");
-        if (dot) dots.set(option.dataset.name, dot);
-        option.hidden = names.includes(option.dataset.name);
-      }
+      list.replaceChildren(...found);
+      for (const option of options()) option.hidden = names.includes(option.dataset.name);
       list.hidden = false;
       search.setAttribute("aria-expanded", "true");
       point(query ? 0 : -1);
-      if (isAwaited) take();
+    };
+    // Enter came before what it is to choose from: what was typed stands there until that is known.
+    const settle = async (typed) => {
+      add(typed);
+      const first = (await fetched(typed)).find((option) => option.matches(".option"))?.dataset.name;
+      if (!first) return;
+      names = [...new Set(names.map((name) => (name === typed ? first : name)))];
+      show();
     };
     const take = () => add(list.hidden || current < 0 ? search.value.trim() : options()[current].dataset.name);
 
@@ -108,7 +116,6 @@
         for (const name of search.value.split(",")) add(name.trim());
         return;
       }
-      isAwaited = false;
       clearTimeout(timer);
       timer = setTimeout(look, WAIT_MS);
     });
@@ -121,12 +128,8 @@
         else point(current + (event.key === "ArrowDown" ? 1 : current < 0 ? 0 : -1));
       } else if (event.key === "Enter" && (search.value.trim() || (!list.hidden && current >= 0))) {
         event.preventDefault();
-        if (isThere && asked === search.value.trim()) {
-          take();
-        } else {
-          isAwaited = true;
-          look();
-        }
+        if (isThere && asked === search.value.trim()) take();
+        else settle(search.value.trim());
       } else if (event.key === "Escape" && !list.hidden) {
         event.stopPropagation();
         close();
