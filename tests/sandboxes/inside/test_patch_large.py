@@ -15,7 +15,7 @@ for i in $(seq 0 99); do mkdir -p d$i/e; done
 seq {FILES} | awk '{{ f = "d" ($1 % 100) "/e/f" $1; print "line " $1 > f; close(f) }}'
 git add -A; git commit -q -m base
 """
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]  # on a busy machine the files alone take minutes
 
 
 @pytest.fixture(scope="module")
