@@ -61,6 +61,21 @@ def test_the_environment_is_saved(as_alice: Client, repo: Repo, address: str) ->
     assert repo.network_hosts == ["example.org"]
 
 
+def test_what_tasks_from_github_may_do_is_chosen_where_the_repository_is_there(as_alice: Client, repo: Repo, address: str) -> None:
+    assert "Tasks from GitHub" not in as_alice.get(address).content.decode()
+    as_alice.post(address, {"network_preset": "none"})
+    repo.refresh_from_db()
+    assert repo.from_github == "restricted"
+    Repo.objects.update(source="https://github.com/acme/shop")
+    page = as_alice.get(address).content.decode()
+    assert "Tasks from GitHub" in page
+    assert "@asynccode do this" in page
+    as_alice.post(address, {"network_preset": "none", "from_github": "as_others"})
+    repo.refresh_from_db()
+    assert repo.from_github == "as_others"
+    assert as_alice.post(address, {"network_preset": "none", "from_github": "everything"}).status_code == 422
+
+
 def test_a_host_that_is_none_is_pointed_at(as_alice: Client, address: str) -> None:
     response = as_alice.post(address, {"network_preset": "none", "network_hosts": "ok.example\nbad host"})
     assert response.status_code == 422

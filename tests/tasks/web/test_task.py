@@ -30,6 +30,17 @@ def test_a_card_tells_status_figures_and_error(as_alice: Client, make_run: Calla
         assert text in page
 
 
+def test_a_restricted_task_says_so_and_where_it_was_asked_for(as_alice: Client, make_run: Callable[..., Run]) -> None:
+    task = make_run().task
+    assert "Restricted" not in as_alice.get(task.get_absolute_url()).content.decode()
+    address = "https://github.com/acme/shop/issues/12#issuecomment-1"
+    Task.objects.update(origin=address, is_restricted=True)
+    page = as_alice.get(task.get_absolute_url()).content.decode()
+    assert f'<a href="{address}" rel="noreferrer">acme/shop#12</a>' in page
+    assert '<span class="label">Restricted</span>' in page
+    assert "its runs get no secrets, no MCP servers" in page
+
+
 def test_a_queued_run_tells_its_place(as_alice: Client, make_run: Callable[..., Run]) -> None:
     run = make_run()
     assert "Number 1 in the queue. Waits for a free place" in as_alice.get(run.task.get_absolute_url()).content.decode()
