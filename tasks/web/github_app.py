@@ -64,7 +64,8 @@ def _lead_to_github(request: Request) -> HttpResponse:
         "form": form,
         "target": f"{target}?state={state}",
         "manifest": json.dumps(manifest),
-        "permissions": registration.PERMISSIONS.items(),
+        "writes": _names("write"),
+        "reads": _names("read"),
         "has_webhooks": "hook_attributes" in manifest,
         "address": address,
     }
@@ -73,10 +74,16 @@ def _lead_to_github(request: Request) -> HttpResponse:
     return response
 
 
+def _names(level: str) -> str:
+    """The permissions of this level, as GitHub calls them on its pages."""
+    *names, last = sorted(name.replace("_", " ") for name, asked in registration.PERMISSIONS.items() if asked == level)
+    return f"{', '.join(names)} and {last}"
+
+
 @login_required
 @never_cache
 @require_safe
-@sensitive_variables("state", "kept")
+@sensitive_variables("state")
 def made(request: Request) -> HttpResponse:
     """Where GitHub sends the operator back to, with a code for the app that it has made."""
     if not request.user.is_operator:
@@ -125,7 +132,8 @@ class Place:
 
 
 def _places(found: GitHubApp, user: User) -> tuple[list[Place], str]:
-    """The user's own account and those whose repositories they have here, or why GitHub does not say."""
+    """The user's own account and those whose repositories they have here, for an operator also all others that it is installed on; or
+    why GitHub does not say."""
     try:
         installed = {one.account.lower(): one for one in installations.everywhere(found)}
     except AppError as error:
@@ -133,5 +141,6 @@ def _places(found: GitHubApp, user: User) -> tuple[list[Place], str]:
     logins = list(GitHubAccount.objects.filter(user=user).values_list("login", flat=True))
     sources = Repo.objects.filter(owner=user, removed_at=None).values_list("source", flat=True)
     owners = sorted({name.split("/")[0] for source in sources if (name := name_of(source))}, key=str.lower)
-    accounts = {name.lower(): name for name in (*owners, *logins)}
+    others = [one.account for one in installed.values()] if user.is_operator else []
+    accounts = {name.lower(): name for name in (*others, *owners, *logins)}
     return [Place(name, installed.get(key)) for key, name in accounts.items()], ""
