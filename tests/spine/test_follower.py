@@ -44,13 +44,17 @@ def leases(product: Product, run: int) -> str:
     return str(product.run(run)["lease_owner"])
 
 
+def talking(product: Product, until: str) -> str:
+    """A script that goes on for as long as the witness holds `until`."""
+    return f"({product.witness.call(until)}touch /tmp/{until}) &\n" + chatty(100_000, 10, until=f"[ -e /tmp/{until} ]")
+
+
 def test_killed_again_and_again_it_loses_and_doubles_nothing(product: Product) -> None:
     def stored() -> int:
         return sum(product.run(run)["next_seq"] for run in runs)
 
     with product.witness.held("enough"):  # the scripts go on for however long it takes to start it again
-        is_enough = f"({product.witness.call('enough')}touch /tmp/enough) &\n"
-        runs = product.submit(is_enough + chatty(100_000, 10, until="[ -e /tmp/enough ]"), attempts=3)
+        runs = product.submit(talking(product, until="enough"), attempts=3)
         for _ in range(3):
             before, follower = stored(), product.service("follow")
             wait_for(lambda: stored() > before + 9, "events while it lives", 60)  # noqa: B023
@@ -105,18 +109,19 @@ def test_without_lease_and_offset_it_would(make_broken: Callable[..., Product]) 
 
 @pytest.mark.long
 def test_frozen_in_the_middle_of_its_transaction_it_gives_way(product: Product) -> None:
-    (run,) = product.submit(chatty(60, 10))
-    wait_for(lambda: product.text(run), "its first lines")
     first = product.service("follow")
     try:
-        with locked(product, "SELECT 1 FROM tasks_run WHERE id = %s FOR UPDATE", run):
-            wait_for(lambda: product.blocked("ORDER BY r.id FOR UPDATE"), "the follower at its transaction")
-            freeze(first)
-        owner = leases(product, run)
-        with second_follower(product):
-            wait_for(lambda: leases(product, run) != owner, "the other one at work", 40)
-            wake(first)
-            assert product.ended(run, 90)["status"] == "succeeded"
+        with product.witness.held("seen"):
+            (run,) = product.submit(talking(product, until="seen"))
+            wait_for(lambda: product.text(run), "its first lines", 60)
+            with locked(product, "SELECT 1 FROM tasks_run WHERE id = %s FOR UPDATE", run):
+                wait_for(lambda: product.blocked("ORDER BY r.id FOR UPDATE"), "the follower at its transaction")
+                freeze(first)
+            owner = leases(product, run)
+            with second_follower(product):
+                wait_for(lambda: leases(product, run) != owner, "the other one at work", 40)
+                wake(first)
+        assert product.ended(run, 90)["status"] == "succeeded"
     finally:
         wake(first)
     assert product.faults(run) == []
