@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from tasks.git import refusals
+from tasks.github_api.answers import Label
 from tasks.models import Operation, Patch, Publication, PullRequest, Repo, Run, Task
+from tasks.web import publishing
+from tasks.web.pulls import PullRequestForm
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
@@ -179,6 +184,120 @@ def test_what_cannot_be_updated_says_why(as_alice: Client, changed: Run) -> None
     assert "is merged" in sent.content.decode()
 
 
+# --- what is in the way, and beside it what mends it ---------------------------------------------------------------------
+
+
+ACCOUNT, NAME, HANDS = f'href="{reverse("settings")}#github"', 'href="#id_branch"', 'href="#by-hand"'
+
+
+@pytest.mark.parametrize(
+    ("kind", "way_out"),
+    [
+        *dict.fromkeys(
+            ["token_refused", "github_not_connected", "github_permission_missing", "workflow", "sign_in", "sso"], ACCOUNT
+        ).items(),
+        *dict.fromkeys(["branch_moved", "protected", "rules", "name_taken", "rejected"], NAME).items(),
+        *dict.fromkeys(["push_missing", "archived", "denied", "gone", "ip_refused", "github_not_found"], HANDS).items(),
+        *dict.fromkeys(["secrets", "too_large", "private_email", "lfs_missing", "rate_limited", "github_unavailable"], "").items(),
+    ],
+)
+def test_each_refusal_has_its_way_out(as_alice: Client, changed: Run, kind: str, way_out: str) -> None:
+    publication(changed, error=f"Because of {kind}.", error_code=kind)
+    operation(changed, "failed")
+    said = page_of(as_alice, changed).partition('<div class="failure" role="alert">')[2].partition("</div>")[0]
+    assert f"Because of {kind}." in said
+    assert [way for way in (ACCOUNT, NAME, HANDS) if way in said] == ([way_out] if way_out else [])
+
+
+def test_no_refusal_is_forgotten_here() -> None:
+    known = publishing.OF_ACCOUNT | publishing.OF_NAME | publishing.OF_ACCESS
+    of_changes = {"secrets", "too_large", "private_email", "lfs_missing", "rate_limited"}  # mended in a follow-up, or by waiting
+    assert {*refusals._DENIED, *refusals._DECLINED} <= known | of_changes
+
+
+@pytest.mark.parametrize(
+    ("kind", "offered"),
+    [
+        ("branch_moved", "asynccode/1-fix.2"),
+        ("protected", "asynccode-1-fix"),
+        ("name_taken", "asynccode-1-fix"),
+        ("denied", "asynccode/1-fix"),
+    ],
+)
+def test_another_name_is_offered_where_this_one_is_in_the_way(as_alice: Client, changed: Run, kind: str, offered: str) -> None:
+    publication(changed, error="No.", error_code=kind)
+    operation(changed, "failed")
+    assert f'name="branch" value="{offered}"' in page_of(as_alice, changed)
+
+
+def test_a_pull_request_whose_branch_others_changed_can_get_another_name(as_alice: Client, changed: Run) -> None:
+    publication(changed, error="Somebody has pushed.", error_code="branch_moved", head_sha="2" * 40, branch="mine.2")
+    pull_request(changed, branch="mine.2")
+    operation(changed, "failed")
+    page = page_of(as_alice, changed)
+    assert 'name="branch" value="mine.3"' in page
+    assert "Publish under this name" in page
+    sent = as_alice.post(address(changed, "run-pull-update"), {"branch": "a b"})
+    assert sent.status_code == 422
+    assert "contains a space" in sent.content.decode()
+    assert 'value="a b"' in sent.content.decode()
+
+
+# --- labels and reviewers -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = [
+        Label("a<b>", "ff0000", "<i>"),
+        *(Label(f"debug {n}", "", "") for n in range(30)),
+        Label("bug-fix", "", ""),
+        Label("Bug", "", ""),
+    ]
+    monkeypatch.setattr("tasks.github.names.labels", lambda user, repository: labels)
+    monkeypatch.setattr("tasks.github.names.reviewers", lambda user, repository: ["bob-gh", "carol-gh"])
+
+
+def names_found(client: Client, run: Run, of: str, q: str) -> list[str]:
+    page = client.get(address(run, "run-pull-names"), {"of": of, "q": q}).content.decode()
+    return re.findall(r'data-name="([^"]*)"', page)
+
+
+@pytest.mark.usefixtures("listed")
+def test_they_are_found_as_one_types_what_fits_best_first(as_alice: Client, changed: Run) -> None:
+    assert names_found(as_alice, changed, "labels", "bug")[:3] == ["Bug", "bug-fix", "debug 0"]
+    assert len(names_found(as_alice, changed, "labels", "bug")) == 20
+    assert names_found(as_alice, changed, "labels", "<") == ["a&lt;b&gt;"]
+    assert names_found(as_alice, changed, "reviewers", "O") == ["bob-gh", "carol-gh"]
+    assert "Nothing of that name." in as_alice.get(address(changed, "run-pull-names"), {"q": "zebra"}).content.decode()
+
+
+def test_where_github_cannot_be_asked_the_list_says_so(as_alice: Client, changed: Run) -> None:
+    assert "GitHub is not connected." in as_alice.get(address(changed, "run-pull-names")).content.decode()
+
+
+def test_several_names_are_typed_with_commas_and_kept(as_alice: Client, changed: Run) -> None:
+    form = {"title": "Mine", "body": "Words", "base": "main", "labels": " Bug ,big,, bug", "reviewers": "bob-gh", "branch": "mine"}
+    sent = as_alice.post(address(changed), form)
+    page = text(sent.content.decode())
+    assert sent.status_code == 422
+    assert all(f'value="{value}"' in page for value in ("Mine", "mine", "bob-gh", " Bug ,big,, bug"))
+    assert PullRequestForm({"labels": " Bug ,big,, bug"}).fields["labels"].clean(" Bug ,big,, bug") == ["bug", "big"]
+
+
+def test_those_that_github_refused_are_said_and_can_be_asked_for_again(as_alice: Client, changed: Run) -> None:
+    why = "bob-gh was not asked for a review: GitHub refused: no."
+    publication(changed, pushed="1" * 64, head_sha="2" * 40, reviewers=["bob-gh"], refused=[why])
+    pull_request(changed)
+    operation(changed, "succeeded")
+    page = page_of(as_alice, changed)
+    assert why in page
+    assert "The pull request is there all the same." in page
+    assert 'value="bob-gh"' in page
+    assert "Ask again" in page
+    assert "The run has changed more since" not in page
+
+
 # --- whose it is --------------------------------------------------------------------------------------------------------
 
 
@@ -187,4 +306,5 @@ def test_another_users_run_is_not_there(as_bob: Client, changed: Run, name: str)
     assert as_bob.post(address(changed, name), {"title": "x", "base": "main"}).status_code == 404
     if name == "run-pull":
         assert as_bob.get(address(changed)).status_code == 404
+        assert as_bob.get(address(changed, "run-pull-names")).status_code == 404
     assert not Publication.objects.exists()
