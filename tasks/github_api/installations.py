@@ -34,7 +34,8 @@ from tasks.models.encrypted import decrypt, encrypt
 logger = logging.getLogger(__name__)
 
 JWT_S = 300  # GitHub takes 600 at most
-INSTALLED_S, MISSING_S, PERMISSION_S = 300, 60, 60
+INSTALLED_S, PERMISSION_S = 300, 60
+CHANGING_S = 10  # for what people change just now, and come back to see: where it is not installed, suspended, or may not write
 EARLY = timedelta(minutes=5)  # so long before its end a token is not given out any more
 _MARK_S = 24 * 3600
 _MOST_PAGES = 10  # of installations
@@ -58,6 +59,10 @@ class Installation:
     has_all: bool  # repositories of the account, not some only
     address: str
 
+    @property
+    def can_write(self) -> bool:
+        return not self.is_suspended and self.permissions.get("contents") in ("write", "admin")
+
 
 # --- in a repository ------------------------------------------------------------------------------------------------------
 
@@ -80,7 +85,7 @@ def _find(app: GitHubApp, path: str, owner: str, name: str) -> Installation | No
         found = _read(_ask(app, "GET", path).value)
     except NotFoundOnGitHub:
         found = None
-    _remember(key, found or False, INSTALLED_S if found else MISSING_S)
+    _remember(key, found or False, INSTALLED_S if found and found.can_write else CHANGING_S)
     return found
 
 
@@ -91,7 +96,7 @@ def check(app: GitHubApp, repository: str) -> Installation:
         raise NotInstalled(f"The GitHub App {app.name} is not installed on {repository}. Install it there: {where}")
     if found.is_suspended:
         raise NotInstalled(f"The GitHub App {app.name} is suspended on {found.account}. Its owners can end that: {found.address or where}")
-    if found.permissions.get("contents") not in ("write", "admin"):
+    if not found.can_write:
         raise NotInstalled(
             f"The GitHub App {app.name} may not write to repositories of {found.account}. "
             f"Its owners have to accept its permissions: {found.address or where}"
@@ -169,7 +174,7 @@ def everywhere(app: GitHubApp) -> list[Installation]:
             except TokenRefused:
                 raise _unknown(app) from None
         known = [found for row in rows if (found := _read(row))]
-        _remember(key, known, INSTALLED_S)
+        _remember(key, known, CHANGING_S)
     return list(known)
 
 
