@@ -114,10 +114,7 @@ _DETAILS = {
 }
 # What it says to who wants to read.
 _TAKEN_BACK = "{where} does not take your token any more. Connect GitHub again in Settings, under GitHub."
-_SIGN_IN = (
-    "{where} shows {name} to nobody without a sign-in: it is private, or not there. Check the address; for a private repository, "
-    "connect your repositories in Settings, under GitHub."
-)
+_SIGN_IN = "{where} shows {name} to nobody without a sign-in: it is private, or not there. Check the address."
 _NOT_FOUND = (
     "{name} is not to be found at {where}: deleted, renamed, or not for your account to see. Check the address, or ask its owners "
     "for access."

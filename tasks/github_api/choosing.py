@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 def repos(user: User, query: str = "", page: int = 1) -> Repositories:
     """Repositories that the user can push to, as GitHub.repos finds them. NoToken, GitHubError."""
-    token = reading.needed_token(user)
+    token = reading.token_for(user)
     first = _remembered(user, token, "repos::1", lambda github: github.repos())
     words = query.lower().split()
     if not words and page == 1:
@@ -40,7 +40,7 @@ def repos(user: User, query: str = "", page: int = 1) -> Repositories:
 
 def branches(user: User, repository: str, query: str = "") -> list[str]:
     """Branches whose name contains `query`, as GitHub.branches finds them. NoToken, GitHubError."""
-    token = reading.needed_token(user, repository)
+    token = reading.token_for(user, repository)
     return _remembered(
         user, token, f"branches:{repository}:{query}", lambda github: github.branches(repository, query), repository=repository
     )

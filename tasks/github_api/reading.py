@@ -21,20 +21,11 @@ T = TypeVar("T")
 
 @sensitive_variables("token")
 def token_for(user: User, repository: str = "") -> str:
-    """The token by which this user may read; "" where they have none, and see what everybody sees.
+    """The token by which this user may read. NoToken says why there is none, and an error of GitHub's what is in the way.
 
     The site's token reads for operators only, as folders of this machine do: what it may see was given to the site, and to
     nobody who merely has an account here.
     """
-    try:
-        return needed_token(user, repository)
-    except NoToken:
-        return ""
-
-
-@sensitive_variables("token")
-def needed_token(user: User, repository: str = "") -> str:
-    """As `token_for`, but NoToken says why there is none, and an error of GitHub's what is in the way."""
     token = credentials.token_for(user, repository)
     if token == settings.GITHUB_TOKEN and not user.is_operator:
         raise NoToken("GitHub is not connected. Connect your repositories in Settings, under GitHub.")
@@ -43,13 +34,19 @@ def needed_token(user: User, repository: str = "") -> str:
 
 @sensitive_variables("token")
 def read(repo: Repo, source: Source, fetch: Callable[[str], T]) -> T:
-    """What `fetch` gives when it contacts the repository's source with the owner's token, or with "" for none.
+    """What `fetch` gives when it contacts the repository's source with the owner's token, or with "" for none: then they see what
+    everybody sees.
 
-    A token that GitHub does not take any more is noted, and what is public is read without. Errors: those of `fetch`, and
-    ReadRefused in place of GitFailed where GitHub refuses.
+    A token that GitHub does not take any more is noted, and what is public is read without. Errors: those of `fetch`,
+    ReadRefused in place of GitFailed where GitHub refuses, and an error of GitHub's when it does not tell which token may read.
     """
     repository = name_of(source.url)
-    token = token_for(repo.owner, repository) if repository else ""
+    token = missing = ""
+    if repository:
+        try:
+            token = token_for(repo.owner, repository)
+        except NoToken as error:
+            missing = error.message
     try:
         return fetch(token)
     except GitFailed as error:
@@ -57,7 +54,7 @@ def read(repo: Repo, source: Source, fetch: Callable[[str], T]) -> T:
         if refusal is None:
             raise
         if refusal.reason != "token":
-            raise refusal from error
+            raise (ReadRefused(f"{refusal.message} {missing}", refusal.reason) if missing else refusal) from error
     if token == settings.GITHUB_TOKEN:
         refusal = ReadRefused(f"{source.where} does not take this server's GITHUB_TOKEN any more. An operator has to set another.", "token")
     credentials.refused(repo.owner, repository)

@@ -112,7 +112,7 @@ def test_a_token_that_was_taken_back_is_noted_and_the_user_asked_to_connect_agai
         task(bob, repo)
     connected.refresh_from_db()
     assert connected.refused_at
-    with pytest.raises(ReadRefused, match="connect your repositories in Settings"):
+    with pytest.raises(ReadRefused, match=r"it is private, or not there.*GitHub does not take your token any more"):
         task(bob, repo)
 
 
@@ -132,7 +132,7 @@ def test_without_an_account_only_what_is_public_is_read(bob: User, server: GitHu
     jobs.run_operation(Operation.objects.get(subject=f"repo:{repo.pk}").pk)
     run = Run.objects.get(task=waiting)
     assert (run.status, run.stage) == ("errored", "mirror")
-    assert "it is private, or not there" in run.error
+    assert "it is private, or not there. Check the address. GitHub is not connected. Connect your repositories in Settings" in run.error
 
 
 def test_the_sites_token_reads_for_operators_only(alice: User, bob: User, server: GitHubServer, settings: Settings) -> None:
