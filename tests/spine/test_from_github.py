@@ -9,7 +9,7 @@ from tests.spine.product import BRISK, Product, wait_for
 
 SECRET = "between us"
 CONNECT = """
-from tasks.models import GitHubAccount, Repo, User
+from tasks.models import GitHubAccount, User
 user = User.objects.get(is_staff=True)
 account = GitHubAccount(user=user, github_id={id}, login="alice", scopes=["repo"])
 account.token = "token-of-alice"
@@ -17,7 +17,7 @@ account.save()
 """
 SCRIPT = """
 echo changed >> README.md
-(exec 9<>/dev/tcp/127.0.0.1/3128; printf 'CONNECT pypi.org:443 HTTP/1.1\\r\\n\\r\\n' >&9; head -1 <&9)
+(exec 9<>/dev/tcp/127.0.0.1/3128; printf 'CONNECT pypi.org:443 HTTP/1.1\\r\\nHost: pypi.org:443\\r\\n\\r\\n' >&9; head -1 <&9)
 """
 
 
