@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -220,14 +220,19 @@ def figures_of(run_ids: Sequence[int]) -> dict[int, Figures]:
     return {run_id: Figures(*figures) for run_id, *figures in found}
 
 
+def _figures(patch: Patch) -> Figures:
+    return Figures(len(patch.files), patch.additions, patch.deletions)
+
+
 def _newest(run_ids: Sequence[int]) -> QuerySet[Patch]:
     return Patch.objects.filter(run__in=run_ids).order_by("run_id", "-turn__number", "-kind").distinct("run_id")
 
 
-def cards_of(runs: Sequence[Run]) -> list[RunCard]:
-    """A card for each run, in their order; the number of queries does not depend on theirs."""
+def cards_of(runs: Sequence[Run], patches: Mapping[int, Patch] | None = None) -> list[RunCard]:
+    """A card for each run, in their order; the number of queries does not depend on theirs. `patches` are the newest by run, where they
+    are known already."""
     ids = [run.pk for run in runs]
-    figures = figures_of(ids)
+    figures = figures_of(ids) if patches is None else {pk: _figures(patch) for pk, patch in patches.items()}
     pulls = {pull.run_id: pull for pull in PullRequest.objects.filter(run__in=ids)}
     turns = {run_id: counts for run_id, *counts in _turn_counts(ids)}
     queued = [run.pk for run in runs if run.status == RunStatus.QUEUED]

@@ -84,9 +84,14 @@ class PullChip:
         return [mark for mark in found if mark]
 
     @property
+    def words(self) -> str:
+        """What its marks mean."""
+        return ", ".join(mark.words for mark in self.marks)
+
+    @property
     def title(self) -> str:
         """All of it in words."""
-        return ", ".join([self.name, *(mark.words for mark in self.marks)])
+        return ", ".join(filter(None, [self.name, self.words]))
 
 
 def chip_of(pulls: Sequence[PullRequest]) -> PullChip | None:

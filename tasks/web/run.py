@@ -80,7 +80,7 @@ def _status(found: Run, patch: Patch | None) -> dict[str, Any]:
     return {
         "run": found,
         "task": found.task,
-        "card": (card := cards_of([found])[0]),
+        "card": (card := cards_of([found], {found.pk: patch} if patch else {})[0]),
         "publishing": Publishing.of(found, card, patch) if card.pull_request or (patch and patch.files) else None,
         "panel": PullPanel.of(found, card.pull_request) if card.pull_request else None,
         "advice": _GO_ON if card.advice.startswith("Open the run") else card.advice,

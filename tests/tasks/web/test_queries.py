@@ -24,6 +24,8 @@ from tasks.models import (
     PreparedEnvironment,
     Preset,
     PromptTemplate,
+    Publication,
+    PullRequest,
     Repo,
     Run,
     Task,
@@ -97,7 +99,9 @@ class World:
         run = self.make_run(task, status=status, started_at=timezone.now(), sandbox=status == "running")
         turn = run.turns.get()
         files = [{"path": "a.py", "old_path": None, "state": "modified", "additions": 1, "deletions": 1, "is_binary": False}]
-        Patch.objects.create(run=run, turn=turn, kind="final", content=b"", sha256="0" * 64, files=files, additions=1, deletions=1)
+        patch = Patch.objects.create(run=run, turn=turn, kind="final", content=b"", sha256="0" * 64, files=files, additions=1, deletions=1)
+        Publication.objects.create(run=run, by=self.owner, patch=patch, message="x", title="x", base="main", pushed="0" * 64)
+        PullRequest.objects.create(run=run, number=1, url="https://github.com/acme/shop/pull/1", branch="b", checks="failure")
         self._log(run, turn)
         run.refresh_from_db()
         return run
