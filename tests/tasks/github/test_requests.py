@@ -37,6 +37,7 @@ from tasks.models import (
 )
 from tasks.running import offers
 from tests.github.server import GitHubServer, github_server
+from tests.tasks.github_app import known, manifest
 
 pytestmark = pytest.mark.django_db
 _numbers = itertools.count(1)
@@ -222,6 +223,21 @@ def test_a_limit_is_waited_for(server: GitHubServer, shop: str) -> None:
     seen = len(server.seen)
     jobs.begin_request(asked().pk)
     assert len(server.seen) == seen
+
+
+def test_a_github_app_is_asked_by_its_name_and_answers_itself(server: GitHubServer, shop: str) -> None:
+    app = server.apps.add("acme", manifest())
+    known(app, server)
+    server.apps.install(app, "acme")
+    deliver("issue_comment", comment(server, shop, "@asynccode-of-somebody-else claude go"))
+    assert not Task.objects.exists()
+    payload = comment(server, shop, f"@{app.slug} claude make it work")
+    deliver("issue_comment", payload)
+    assert Task.objects.get().owner.username == "alice"
+    [answer] = [one for one in server.comments(shop, payload["issue"]["number"]) if one["id"] != payload["comment"]["id"]]
+    assert answer["user"]["login"] == f"{app.slug}[bot]"
+    assert {one["login"] for one in server.reactions if one["repository"] == shop} == {f"{app.slug}[bot]"}
+    server.apps.all.clear()
 
 
 # --- who may ---
