@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from tasks.git.trees import TreesLost, ask, place_of
+from tasks.git.trees import ask, lost, place_of
 
 MOST_IN_ALL = 128 * 1024 * 1024  # bytes of the contents that one call gives
 _MOST_ATTRIBUTES = 256 * 1024  # bytes of a .gitattributes file that is heeded
@@ -69,19 +69,6 @@ class Hunk(NamedTuple):
     new_start: int
     new_end: int
     heading: str = ""
-
-
-@dataclass(frozen=True)
-class Blob:
-    """`content` is None when there is more of it than was asked for."""
-
-    size: int
-    content: bytes | None
-
-    @property
-    def is_binary(self) -> bool:
-        """As git tells it without being told by attributes."""
-        return self.content is not None and b"\0" in self.content[:8000]
 
 
 _NONE = re.compile("0+")
@@ -171,54 +158,54 @@ def _read_hunks(patch: bytes, found: list[list[Hunk] | None]) -> None:
         position = end + 1
 
 
-def sizes(mirror: Path, blobs: Iterable[str]) -> dict[str, int]:
-    """The sizes in bytes; what is no blob here is left out (a submodule's commit)."""
-    asked = "".join(f"{blob}\n" for blob in dict.fromkeys(blobs) if blob)
-    lines = ask(mirror, ["cat-file", "--batch-check", "--buffer"], input=asked.encode()).decode().splitlines() if asked else []
-    return {words[0]: int(words[2]) for words in map(str.split, lines) if words[1] == "blob"}
+def blobs(mirror: Path, names: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Which of these names (an id, or TREE:PATH) are blobs: name → (id, bytes). A name with a line break is none."""
+    names = [name for name in dict.fromkeys(names) if name and "\n" not in name]
+    asked = os.fsencode("".join(f"{name}\n" for name in names))
+    args = ["cat-file", "--batch-check=%(objecttype) %(objectname) %(objectsize)", "--buffer"]
+    lines = ask(mirror, args, input=asked).split(b"\n") if names else []
+    found = (line.decode().split(" ") if line.startswith(b"blob ") else None for line in lines)
+    return {name: (words[1], int(words[2])) for name, words in zip(names, found, strict=False) if words}
 
 
-def contents(mirror: Path, blobs: Iterable[str], *, most: int) -> dict[str, Blob]:
-    """The blobs, each up to `most` bytes (and MOST_IN_ALL together: what does not fit has no content)."""
-    known = sizes(mirror, blobs)
+def contents(mirror: Path, sizes: Mapping[str, int], *, most: int) -> dict[str, bytes]:
+    """The blobs of these ids and sizes; those of more than `most` bytes, and what goes over MOST_IN_ALL together, are left out."""
     wanted, total = [], 0
-    for blob, size in known.items():
+    for blob, size in sizes.items():
         if size <= most and total + size <= MOST_IN_ALL:
             wanted.append(blob)
             total += size
-    asked = "".join(f"{blob}\n" for blob in wanted)
-    output = ask(mirror, ["cat-file", "--batch", "--buffer"], input=asked.encode()) if wanted else b""
-    found, position = {blob: Blob(size, None) for blob, size in known.items()}, 0
+    output = ask(mirror, ["cat-file", "--batch", "--buffer"], input="".join(f"{blob}\n" for blob in wanted).encode()) if wanted else b""
+    found, position = {}, 0
     for blob in wanted:
         start = output.index(b"\n", position) + 1
-        if output[position:start].split()[1] != b"blob":
-            raise TreesLost("A file of this change is lost. It is made anew: try again.")
-        found[blob] = Blob(known[blob], output[start : start + known[blob]])
-        position = start + known[blob] + 1
+        if output[position:start].split() != [blob.encode(), b"blob", str(sizes[blob]).encode()]:
+            raise lost(mirror)
+        found[blob] = output[start : start + sizes[blob]]
+        position = start + sizes[blob] + 1
     return found
 
 
-def attributes(mirror: Path, tree: str, paths: Iterable[str], names: Sequence[str]) -> dict[str, Mapping[str, str]]:
-    """The attributes of these names that files of these paths have by the tree's .gitattributes: path → name → "set", "unset" or
-    a value. Whatever has none of them is left out. A folder whose name has a line break has no say."""
-    paths = list(paths)
+def attribute_files(tree: str, paths: Iterable[str]) -> dict[str, str]:
+    """The .gitattributes that there may be for these paths, as path → name for `blobs`."""
     folders = {folder for path in paths for folder in PurePosixPath(path).parents}
-    files = sorted(str(folder / ".gitattributes") for folder in folders if "\n" not in str(folder))
-    asked = os.fsencode("".join(f"{tree}:{file}\n" for file in files))
-    lines = ask(mirror, ["cat-file", "--batch-check=%(objecttype) %(objectname) %(objectsize)", "--buffer"], input=asked).split(b"\n")
-    index = b""
-    for file, line in zip(files, lines, strict=False):
-        if line.startswith(b"blob ") and int(line.split(b" ")[2]) <= _MOST_ATTRIBUTES:
-            index += b"100644 %s\t%s\0" % (line.split(b" ")[1], os.fsencode(file))
-    if not index:
+    return {path: f"{tree}:{path}" for path in sorted(str(folder / ".gitattributes") for folder in folders)}
+
+
+def attributes(mirror: Path, files: Mapping[str, tuple[str, int]], paths: Iterable[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The attributes of these names that these paths have by these .gitattributes (path → blob and its size): path → name →
+    "set", "unset" or a value. Paths that have none of them are left out."""
+    heeded = {path: blob for path, (blob, size) in files.items() if size <= _MOST_ATTRIBUTES}
+    if not heeded:
         return {}
+    index = "".join(f"100644 {blob}\t{path}\0" for path, blob in heeded.items())
     with tempfile.TemporaryDirectory(prefix="asynccode-index-") as folder:
         env = {"GIT_INDEX_FILE": f"{folder}/index"}
-        ask(mirror, ["update-index", "-z", "--index-info"], input=index, env=env)
-        args = ["check-attr", "--cached", "-z", "--stdin", *names]
-        words = os.fsdecode(ask(mirror, args, input=os.fsencode("".join(f"{path}\0" for path in paths)), env=env)).split("\0")
+        ask(mirror, ["update-index", "-z", "--index-info"], input=os.fsencode(index), env=env)
+        asked = os.fsencode("".join(f"{path}\0" for path in paths))
+        words = os.fsdecode(ask(mirror, ["check-attr", "--cached", "-z", "--stdin", *names], input=asked, env=env)).split("\0")
     found: dict[str, dict[str, str]] = {}
     for path, name, value in zip(words[0::3], words[1::3], words[2::3], strict=False):
         if value != "unspecified":
             found.setdefault(path, {})[name] = value
-    return dict(found)
+    return found

@@ -67,8 +67,13 @@ def ask(
     except GitFailed as error:
         if not error.tells_of_damage:
             raise
-        forget(mirror)
-        raise TreesLost("What was known of this change is lost. It is made anew: try again.") from error
+        raise lost(mirror) from error
+
+
+def lost(mirror: Path) -> TreesLost:
+    """What to raise when something of them is not there: what is left is deleted, so that all is made anew."""
+    forget(mirror)
+    return TreesLost("What was known of this change is lost. It is made anew: try again.")
 
 
 def forget(mirror: Path) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.git.changes import Change, Status, attributes, changes
+from tasks.git.changes import Change, Status, attribute_files, attributes, blobs, changes
 from tasks.review import kept
 
 LARGE = 1_500  # changed lines of a file that are loaded only when they are asked for
+_FIRST = 200  # changed lines that fill a first screen
 _VERSION = 1
 _ATTRIBUTES = ("linguist-generated", "linguist-vendored", "diff")
 _LOCKS = {
@@ -30,10 +31,12 @@ _VENDORED = re.compile(r"(^|/)(node_modules|vendor|third_party|bower_components)
 @dataclass(frozen=True)
 class File:
     """One changed file; `number` is its place in the change, from 1. `quiet` says why it starts closed: "lock file", "generated",
-    "vendored", or "" when it does not. `is_text` is False where a diff would show nothing that can be read."""
+    "vendored", or "" when it does not. Sizes are in bytes. `is_text` is False where a diff would show nothing that can be read."""
 
     number: int
     change: Change
+    old_size: int = 0
+    new_size: int = 0
     quiet: str = ""
     is_text: bool = True
 
@@ -90,15 +93,34 @@ def files(mirror: Path, old: str, new: str) -> list[File]:
     if (found := kept.recall([key]).get(key)) is not None:
         return list(found)
     changed = changes(mirror, old, new)
-    said = attributes(mirror, old, {path for change in changed for path in (change.old_path, change.path)}, _ATTRIBUTES)
-    found = [_file(number, change, said.get(change.path, {})) for number, change in enumerate(changed, 1)]
+    paths = [change.path for change in changed]
+    attribute_names = attribute_files(old, paths)
+    known = blobs(mirror, [*attribute_names.values(), *(blob for change in changed for blob in (change.old_blob, change.new_blob))])
+    attribute_blobs = {path: known[name] for path, name in attribute_names.items() if name in known}
+    said = attributes(mirror, attribute_blobs, paths, _ATTRIBUTES)
+    sizes = dict(known.values())
+    found = [_file(number, change, sizes, said.get(change.path, {})) for number, change in enumerate(changed, 1)]
     kept.keep({key: found})
     return found
 
 
-def _file(number: int, change: Change, said: Mapping[str, str]) -> File:
+def first_screen(files: Sequence[File]) -> list[File]:
+    """The files whose lines come with the page: those from the top on that start open, until there is enough to read."""
+    found: list[File] = []
+    lines = 0
+    for file in files:
+        if lines >= _FIRST:
+            break
+        if not file.quiet and not file.is_large:
+            found.append(file)
+            lines += file.change.additions + file.change.deletions + 1
+    return found
+
+
+def _file(number: int, change: Change, sizes: Mapping[str, int], said: Mapping[str, str]) -> File:
     is_text = not change.is_binary and not change.is_submodule and said.get("diff") != "unset"
-    return File(number, change, _quiet(change.path, said), is_text)
+    old_size, new_size = (sizes.get(blob, 0) for blob in (change.old_blob, change.new_blob))
+    return File(number, change, old_size, new_size, _quiet(change.path, said), is_text)
 
 
 def _quiet(path: str, said: Mapping[str, str]) -> str:

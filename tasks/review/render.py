@@ -18,7 +18,7 @@ from pathlib import Path
 
 from django.utils.safestring import SafeString, mark_safe
 
-from tasks.git.changes import Blob, Hunk, contents, hunks
+from tasks.git.changes import Hunk, contents, hunks
 from tasks.marks import name_html
 from tasks.review import kept
 from tasks.review.diffs import File
@@ -27,7 +27,7 @@ from tasks.review.languages import language_of
 from tasks.review.lines import Side
 from tasks.review.rows import CONTEXT, Gap, Kind, Row, Text, context_rows, side_by_side, unified
 
-MOST_BYTES = 4 * 1024 * 1024  # of one side of a file
+MOST_BYTES = 8 * 1024 * 1024  # of one side of a file
 MOST_ROWS = 20_000
 _VERSION = 1
 
@@ -85,8 +85,7 @@ def gap(
     mirror: Path, file: File, old: int, new: int, lines: int, options: Options = Options(), *, budget_ms: float | None = None
 ) -> Rendered:
     """The rows (no table around them) of equal lines, so many from these numbers on; what lies outside of the file is left out."""
-    blobs = contents(mirror, (file.change.old_blob, file.change.new_blob), most=MOST_BYTES)
-    sides = _Sides(file, blobs, Budget(budget_ms))
+    sides = _Sides(file, contents(mirror, _sizes([file]), most=MOST_BYTES), Budget(budget_ms))
     start = min(old, new) - 1
     old, new = (old - start, new - start) if start < 0 else (old, new)
     lines = min(lines, MOST_ROWS, len(sides.old.lines) - old + 1, len(sides.new.lines) - new + 1)
@@ -109,9 +108,9 @@ def _placed(rendered: Rendered, number: int, gap_href: str) -> Rendered:
 class _Sides:
     """Both texts of a file, and their lines as HTML. A side that is not there is empty."""
 
-    def __init__(self, file: File, blobs: Mapping[str, Blob], budget: Budget) -> None:
+    def __init__(self, file: File, blobs: Mapping[str, bytes], budget: Budget) -> None:
         change = file.change
-        texts = [Text.of(_content(blobs.get(blob))) for blob in (change.old_blob, change.new_blob)]
+        texts = [Text.of(blobs.get(blob, b"")) for blob in (change.old_blob, change.new_blob)]
         self.old, self.new = texts
         shows_cr = not _same_ends([line for text in texts for line in (text.lines if text.ends else text.lines[:-1])])
         # The new side first: where time is short, it is the one that is read.
@@ -121,23 +120,25 @@ class _Sides:
         self.old_lines, self.new_lines = Side(self.old, old, shows_cr=shows_cr), Side(self.new, new, shows_cr=shows_cr)
 
 
-def _content(blob: Blob | None) -> bytes:
-    return blob.content or b"" if blob else b""
-
-
 def _same_ends(lines: Sequence[str]) -> bool:
     """Whether all lines end with a carriage return, or none."""
     return sum(line.endswith("\r") for line in lines) in (0, len(lines))
+
+
+def _sizes(files: Sequence[File]) -> dict[str, int]:
+    """The blobs of both sides of these files, and their sizes."""
+    sides = [(file.change.old_blob, file.old_size) for file in files] + [(file.change.new_blob, file.new_size) for file in files]
+    return {blob: size for blob, size in sides if blob}
 
 
 def _rendered(mirror: Path, files: Iterable[File], options: Options, budget: Budget) -> dict[int, Rendered]:
     """By number."""
     found = {file.number: Rendered(SafeString(), 0) for file in files}
     readable = [file for file in files if file.has_rows]
-    blobs = contents(mirror, (blob for file in readable for blob in (file.change.old_blob, file.change.new_blob)), most=MOST_BYTES)
+    blobs = contents(mirror, _sizes(readable), most=MOST_BYTES)
     small = []
     for file in readable:
-        if any(blobs[blob].content is None for blob in (file.change.old_blob, file.change.new_blob) if blob in blobs):
+        if any(blob not in blobs for blob in (file.change.old_blob, file.change.new_blob) if blob):
             found[file.number] = Rendered(SafeString(), 0, "It is too large to be shown. The download has it.")
         else:
             small.append(file)

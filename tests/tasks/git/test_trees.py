@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import AppError, RepoUnavailable
 from tasks.git import mirrors, trees
-from tasks.git.changes import Change, Hunk, Status, attributes, changes, contents, hunks, sizes
+from tasks.git.changes import Change, Hunk, Status, attribute_files, attributes, blobs, changes, contents, hunks
 from tasks.git.trees import TreesLost, has, place_of, tree_of
 
 HOSTILE_NAMES = [b"a b", "é\n\t\"'".encode(), b"\xff\xfe", b"-x", b":(top)y", b"dir\rx/blob y"]
@@ -251,19 +251,36 @@ def test_contents_come_up_to_a_size_and_what_is_no_blob_is_left_out(lab: Lab) ->
     lab.base()
     lab.write("small", b"x\n\0")
     lab.write("large", b"y" * 1000)
-    small, large = (lab_change.new_blob for lab_change in sorted(lab.changes().values(), key=lambda c: c.path, reverse=True))
-    found = contents(lab.mirror, [small, large, "4" * 40], most=500)
-    assert (found[small].content, found[small].is_binary) == (b"x\n\0", True)
-    assert (found[large].content, found[large].size) == (None, 1000)
-    assert set(found) == {small, large}
-    assert sizes(lab.mirror, []) == {}
+    found = lab.changes()
+    small, large = found["small"].new_blob, found["large"].new_blob
+    known = blobs(lab.mirror, [small, large, "4" * 40, f"{lab.commit}:file.txt", f"{lab.commit}:no such", ""])
+    assert {name: size for name, (_, size) in known.items()} == {small: 3, large: 1000, f"{lab.commit}:file.txt": 5}
+    assert contents(lab.mirror, {small: 3, large: 1000}, most=500) == {small: b"x\n\0"}
+    assert (blobs(lab.mirror, []), contents(lab.mirror, {}, most=500)) == ({}, {})
+
+
+def test_a_file_that_was_lost_makes_the_trees_anew(lab: Lab) -> None:
+    lab.base()
+    lab.write("a", b"x\n")
+    blob = lab.changes()["a"].new_blob
+    (place_of(lab.mirror) / "objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(TreesLost):
+        contents(lab.mirror, {blob: 2}, most=500)
+    assert not place_of(lab.mirror).exists()
 
 
 def test_attributes_are_those_of_the_tree(lab: Lab) -> None:
     files = [b"*.gen linguist-generated\n*.dat -diff\n", b"*.gen -linguist-generated\n/x* linguist-vendored=true\n"]
-    lab.base(**{".gitattributes": files[0], ".github/.gitattributes": files[1]})
-    paths = ["a.gen", "a.dat", ".github/b.gen", ".github/x", "plain", "no\nline/c.gen"]
-    assert attributes(lab.mirror, lab.commit, paths, ["linguist-generated", "linguist-vendored", "diff"]) == {
+    lab.base(**{".gitattributes": files[0], ".github/.gitattributes": files[1], "dir\rx/blob y": b""})
+    paths = ["a.gen", "a.dat", ".github/b.gen", ".github/x", "plain", "no\nline/c.gen", "dir\rx/blob y"]
+
+    def of(tree: str) -> dict[str, dict[str, str]]:
+        names = attribute_files(tree, paths)
+        known = blobs(lab.mirror, names.values())
+        its = {path: known[name] for path, name in names.items() if name in known}
+        return attributes(lab.mirror, its, paths, ["linguist-generated", "linguist-vendored", "diff"])
+
+    assert of(lab.commit) == {
         "a.gen": {"linguist-generated": "set"},
         "no\nline/c.gen": {"linguist-generated": "set"},
         "a.dat": {"diff": "unset"},
@@ -272,4 +289,4 @@ def test_attributes_are_those_of_the_tree(lab: Lab) -> None:
     }
     os.remove(lab.path(".gitattributes"))
     os.remove(lab.path(".github/.gitattributes"))
-    assert attributes(lab.mirror, lab.tree(), paths, ["diff"]) == {}
+    assert of(lab.tree()) == {}

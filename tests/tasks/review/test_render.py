@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -122,7 +123,7 @@ HOSTILE: Files = {
     "late_nul.txt": b"a" * 9000 + b"\nb\0c\n",
     "latin.py": b"s = 'caf\xe9'\n",
     "bom.css": b"\xef\xbb\xbfa { color: red }\n",
-    "long.js": b"x = '" + b"y" * 3_900_000 + b"';\n",
+    "long.js": b"x = '" + b"y" * 5_000_000 + b"';\n",
     "lone_cr.txt": b"a\rb\n",
     "odd \x01 <b>\n.txt": b"name\n",
 }
@@ -154,7 +155,7 @@ def test_nothing_hides_executes_or_freezes(workshop: Workshop, change: MakeChang
             "U+E0150",
         ):
             assert f">{label}</span>" in html
-        assert "3,898,007 more characters" in html
+        assert "4,998,007 more characters" in html
     assert time.process_time() - began < 5
 
 
@@ -235,7 +236,7 @@ def test_what_was_rendered_once_asks_git_nothing(workshop: Workshop, change: Mak
     first = one(workshop, files)
     monkeypatch.setattr("tasks.git.changes.ask", None)
     assert one(workshop, files) == first
-    other = File(7, files[0].change)
+    other = replace(files[0], number=7)
     assert "id=f7-L1" in one(workshop, [other]).html
 
 
