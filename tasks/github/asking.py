@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 
 from tasks.github_api import credentials, limits
 from tasks.github_api.client import GitHub
@@ -21,7 +20,8 @@ def github_as(user: User, repository: str) -> Iterator[GitHub]:
     """
     token = credentials.token_for(user, repository)
     if until := limits.of_token(token):
-        raise limited(until)
+        limits.remember(token, user.pk, until)  # it may have been heard when the token was used for somebody else
+        raise RateLimited(f"GitHub was asked too often. It answers again at {until:%H:%M} UTC.", until=until)
     try:
         with GitHub(token) as github:
             yield github
@@ -31,7 +31,3 @@ def github_as(user: User, repository: str) -> Iterator[GitHub]:
     except TokenRefused:
         credentials.refused(user, repository)
         raise
-
-
-def limited(until: datetime) -> RateLimited:
-    return RateLimited(f"GitHub was asked too often. It answers again at {until:%H:%M} UTC.", until=until)

@@ -20,6 +20,7 @@ import requests
 import urllib3
 from certifi import where as authorities
 from django.conf import settings
+from django.views.decorators.debug import sensitive_variables
 
 from sandboxes.egress import is_public
 from tasks.github_api.errors import Unavailable
@@ -45,6 +46,7 @@ class Excerpt:
     is_whole: bool
 
 
+@sensitive_variables("address", "parts")  # whoever has it may read the log
 def read(address: str) -> Excerpt:
     """The log that lies there. Unavailable when it may not be asked for, or does not come."""
     parts = urlsplit(address)
@@ -81,6 +83,7 @@ def _opened(parts: SplitResult) -> Iterator[urllib3.BaseHTTPResponse]:
         response.close()
 
 
+@sensitive_variables("parts", "target", "pool")
 def _asked(parts: SplitResult, host: str, port: int, addresses: list[str]) -> urllib3.BaseHTTPResponse:
     """The answer of the first of these addresses that can be reached."""
     timeout = urllib3.Timeout(connect=TIMEOUT_S, read=TIMEOUT_S)

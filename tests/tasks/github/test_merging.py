@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from tasks.errors import AppError, Conflict
 from tasks.github import merging
+from tasks.github.asking import github_as
+from tasks.github_api import limits
 from tasks.github_api.errors import PermissionMissing, RateLimited, Refused, TokenRefused, Unavailable
 from tasks.models import GitHubAccount, PullRequest, Run, RunStatus, SandboxStatus, User
 from tests.github.server import GitHubServer, github_server
@@ -192,6 +196,16 @@ def test_while_github_wants_to_be_left_alone_it_is(opened: Open, is_secondary: b
         with pytest.raises(RateLimited, match="answers again at"):
             act()
     assert opened.server.seen == []
+
+
+def test_who_shares_a_token_is_told_of_its_limit_too(opened: Open, bob: User, settings: Settings) -> None:
+    settings.GITHUB_TOKEN = "token-of-alice"
+    until = timezone.now() + timedelta(minutes=5)
+    limits.remember("token-of-alice", opened.run.task.owner_id, until)
+    assert limits.of_user(bob.pk) is None
+    with pytest.raises(RateLimited), github_as(bob, opened.shop):
+        pass
+    assert limits.of_user(bob.pk) == until
 
 
 def test_a_token_that_is_not_taken_any_more_is_noted(opened: Open) -> None:

@@ -125,6 +125,14 @@ def test_a_log_that_does_not_come_says_so(server: GitHubServer, github: GitHub, 
         github.job_log(SHOP, there)
 
 
+def test_one_that_comes_too_slowly_is_not_waited_for(server: GitHubServer, github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_logs, "TIMEOUT_S", 0.2)
+    there = job(server, b"x")
+    server.fault("/_logs/", status=0, delay_s=1.0)
+    with pytest.raises(Unavailable, match="Timeout"):
+        github.job_log(SHOP, there)
+
+
 def test_a_log_that_is_gone_or_not_for_this_token_is_told_so(server: GitHubServer, github: GitHub) -> None:
     gone = server.add_check_run(SHOP, server.branches(SHOP)["main"], conclusion="failure")
     with pytest.raises(NotFoundOnGitHub):
