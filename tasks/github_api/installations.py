@@ -191,7 +191,7 @@ def forget(app: GitHubApp, owner: str) -> None:
 
 @sensitive_variables()
 def _jwt(app: GitHubApp) -> str:
-    auth = Auth.AppAuth(app.client_id, app.private_key, jwt_expiry=JWT_S, jwt_issued_at=-60)
+    auth = Auth.AppAuth(str(app.app_id), app.private_key, jwt_expiry=JWT_S, jwt_issued_at=-60)
     return auth.create_jwt()
 
 

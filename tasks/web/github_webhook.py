@@ -28,7 +28,7 @@ def webhook(request: HttpRequest) -> HttpResponse:
     if body is None:
         return _say("That is more than GitHub sends.", 413)
     if not webhooks.is_signed(body, request.headers.get("X-Hub-Signature-256", "")):
-        return _say("The signature is not that of our secret. Set the webhook's secret to GITHUB_WEBHOOK_SECRET", 403)
+        return _say("The signature is not that of our secret. Set the webhook's secret to GITHUB_WEBHOOK_SECRET.", 403)
     headers = request.headers
     try:
         delivery, is_new = webhooks.receive(
