@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from tasks.admin.base import ReadOnly, linked, shown_on_one_line
 from tasks.models import GitHubRequest
@@ -19,3 +23,6 @@ class GitHubRequests(ReadOnly):
     search_fields = ["=repository", "=login"]
     search_help_text = "owner/name of the repository in small letters, or the login of who asked"
     hidden = ["key"]  # by it our answer is known
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer("key", "task__prompt", "task__search")
