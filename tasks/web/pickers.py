@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ from tasks.github_api import choosing
 from tasks.github_api.answers import Repository
 from tasks.github_api.client import MOST_BRANCHES as MOST_GITHUB_LISTS
 from tasks.github_api.credentials import NoToken
-from tasks.github_api.errors import TokenRefused
+from tasks.github_api.errors import RateLimited, TokenRefused, Unavailable
 from tasks.github_api.places import name_of
 from tasks.models import Repo, User
 from tasks.web.access import Request
+
+logger = logging.getLogger(__name__)
 
 MOST_REPOS = 20
 MOST_BRANCHES = 50
@@ -127,6 +130,8 @@ def access(request: Request) -> HttpResponse:
         try:
             if not choosing.can_push(request.user, repository):
                 said = f"You may read {repository}, not push to it: a pull request will need write access, or a fork of your own."
+        except (RateLimited, Unavailable) as error:
+            logger.info("Whether %s may push to %s is not known: %s", request.user, repository, error)  # it is asked again before a push
         except AppError as error:
             said = f"There can be no pull request yet. {error.message}"
     return render(request, "tasks/composer.html#access", {"said": said})

@@ -144,6 +144,8 @@ def test_who_may_only_read_is_told_before_there_is_anything_to_push(as_bob: Clie
     assert page(as_bob, "/pick/access", source=f"{server.url}/owner/vault") == ""
     assert page(as_bob, "/pick/access", source="https://example.org/a/b") == ""
     assert page(as_bob, "/pick/access") == ""
+    server.limit()
+    assert page(as_bob, "/pick/access", source=f"{server.url}/bob-gh/shop") == ""  # nobody knows now
 
 
 def test_without_a_cache_it_works_more_slowly(as_bob: Client, account: GitHubAccount, settings: Settings) -> None:
