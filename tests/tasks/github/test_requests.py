@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from tasks import services
-from tasks.github import jobs, replies, requests, webhooks
+from tasks.github import jobs, requests, webhooks
 from tasks.models import (
     AgentSetting,
     Credential,
@@ -123,7 +123,9 @@ def later() -> None:
 # --- a task ---
 
 
-def test_a_mention_makes_a_restricted_task_of_who_asks_and_one_answer(server: GitHubServer, shop: str, alice: User) -> None:
+def test_a_mention_makes_a_restricted_task_of_who_asks_and_one_answer(
+    server: GitHubServer, shop: str, alice: User, settings: Settings
+) -> None:
     payload = comment(server, shop, "Hm.\n\n@asynccode claude make it work <!-- secretly -->")
     delivery = deliver("issue_comment", payload)
     assert delivery.status == "done"
@@ -140,7 +142,7 @@ def test_a_mention_makes_a_restricted_task_of_who_asks_and_one_answer(server: Gi
     assert "secretly" not in task.prompt
     assert "keys" not in task.prompt
     [answer] = answers(server, payload)
-    assert f"[Claude Code]({replies.settings.BASE_URL}/runs/{task.runs.get().pk}/) | Queued |" in answer
+    assert f"[Claude Code]({settings.BASE_URL}/runs/{task.runs.get().pk}/) | Queued |" in answer
     assert "restricted" in answer
     assert "@" not in answer
     assert reactions(server, shop) == [("issues/comments", "eyes")]
@@ -265,12 +267,12 @@ def test_a_removed_user_is_not_heard(server: GitHubServer, shop: str, alice: Use
     assert not Task.objects.exists()
 
 
-def test_who_may_not_write_gets_a_reaction_and_no_word(server: GitHubServer, shop: str) -> None:
+def test_who_may_not_write_gets_a_reaction_and_no_word(server: GitHubServer, shop: str, settings: Settings) -> None:
     server.world.repositories[shop].permissions["alice"] = "triage"
     server.world.tokens["token-of-the-site"] = server.world.tokens["token-of-bob"]
     payload = comment(server, shop, "@asynccode claude make it work")
     GitHubAccount.objects.filter(login="alice").update(token_encrypted=b"")
-    replies.settings.GITHUB_TOKEN = "token-of-the-site"
+    settings.GITHUB_TOKEN = "token-of-the-site"
     deliver("issue_comment", payload)
     assert (asked().state, asked().outcome) == ("refused", f"alice may not write to {shop}.")
     later()
