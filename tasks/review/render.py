@@ -3,7 +3,7 @@
 The markup is small, since there may be 20,000 rows of it: end tags and quotes that HTML does not need are left out. Rows are
   unified        tr.d | tr.a | tr: td#f3-L12 (old number), td#f3-R20 (new number), td (code)
   side by side   tr.d | tr.a | tr.c | tr: td#f3-L12, td (old code), td#f3-R20, td (new code); .c changed on both sides
-  either         tr.g: a gap, with a link that brings its lines; tr.more: the end of what is shown
+  either         col.n (numbers); tr.g: a gap, with a link that brings its lines; tr.more: the end of what is shown
 In code, <i class=…> are tokens (highlight.css), <b> the words that changed, .mark what hides, .cut and .eof words of ours.
 """
 
@@ -29,7 +29,7 @@ from tasks.review.rows import CONTEXT, Gap, Kind, Row, Text, context_rows, side_
 
 MOST_BYTES = 8 * 1024 * 1024  # of one side of a file
 MOST_ROWS = 20_000
-_VERSION = 1
+_VERSION = 2
 
 # Stand-ins for what depends on the page: in HTML of ours these two characters are always marked.
 _ID, _HREF = "\x01", "\x02"
@@ -164,10 +164,14 @@ def _table(sides: _Sides, differences: Sequence[Hunk], options: Options) -> Rend
             left += 1
     if left:
         shown.append(f"<tr class=more><td colspan=4>{left:,} more rows; the download has all.")
-    html = f'<table class="diff {options.form}"><tbody>{"".join(shown)}</table>'
+    html = f'<table class="diff {options.form}">{_COLUMNS[options.form]}<tbody>{"".join(shown)}</table>'
     return Rendered(mark_safe(html), len(shown), is_highlighted=sides.is_highlighted)  # noqa: S308 (every line went through Side)
 
 
+_COLUMNS = {  # the first row may be a gap, which says nothing of their widths
+    Form.UNIFIED: "<colgroup><col class=n><col class=n><col>",
+    Form.SPLIT: "<colgroup><col class=n><col><col class=n><col>",
+}
 _CLASS = {Kind.CONTEXT: "", Kind.DELETED: " class=d", Kind.ADDED: " class=a", Kind.CHANGED: " class=c"}
 
 

@@ -135,7 +135,7 @@ def test_nothing_hides_executes_or_freezes(workshop: Workshop, change: MakeChang
     for options in (Options(), Options(Form.SPLIT)):
         html = "".join(rendered.html for rendered in render.render(workshop.mirror, files, options))
         html.encode()
-        assert Table(html).tags <= {"table", "tbody", "tr", "td", "i", "b", "span"}
+        assert Table(html).tags <= {"table", "colgroup", "col", "tbody", "tr", "td", "i", "b", "span"}
         assert not re.search(
             "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0100-\U000e01ef]", html
         )
