@@ -32,6 +32,7 @@ from tasks.models import (
     GitHubRequest,
     GitHubRequestKind,
     GitHubRequestState,
+    Publication,
     PullRequest,
     Repo,
     Run,
@@ -114,12 +115,13 @@ def _begin(row: GitHubRequest, github: GitHub) -> None:
     repo = _repo(row.user, row.repository)
     if repo is not None and repo.from_github == FromGitHub.OFF:
         raise Unwelcome("The repository's page says that tasks from GitHub are off.")
+    pull = github.pull(row.repository, row.number) if asking.issue.is_pull else None
+    if row.kind == GitHubRequestKind.PULL and pull is not None and _is_from_here(row.user, pull.head):
+        raise Unwelcome("The pull request was opened from here; what an agent wrote in it asks for nothing.")
     _react(row, "eyes")
     _check_number(row)
     branch = ""
-    if asking.issue.is_pull:
-        pull = github.pull(row.repository, row.number)
-        assert pull is not None  # no ETag was sent
+    if pull is not None:
         run = _run_of(row)
         if run is not None and asking.asked.text and {one.agent for one in asking.asked.agents} <= {run.agent}:
             _follow_up(row, run, asking)
@@ -187,6 +189,11 @@ def _run_of(row: GitHubRequest) -> Run | None:
     found = PullRequest.objects.filter(repository__iexact=row.repository, number=row.number, run__task__owner=row.user)
     pull = found.select_related("run__task").order_by("-pk").first()
     return pull.run if pull else None
+
+
+def _is_from_here(user: User, branch: str) -> bool:
+    """Whether this is the branch of a run that the user publishes: with their token, the text of an agent looks like theirs."""
+    return Publication.objects.filter(Q(branch=branch) | Q(branch="", run__branch=branch), by=user).exists()
 
 
 def _follow_up(row: GitHubRequest, run: Run, asking: Asking) -> None:
