@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -68,6 +69,7 @@ class GitHub(Conversations, CheckOutputs, Decisions):
     @sensitive_variables("token")
     def __init__(self, token: str) -> None:
         self._connection = Connection(token)
+        self._is_installation = token.startswith("ghs_")
 
     def close(self) -> None:
         self._connection.close()
@@ -158,7 +160,8 @@ class GitHub(Conversations, CheckOutputs, Decisions):
         found = read_repository(mapping(self._connection.ask("GET", _repository(full_name)).value))
         if not found.full_name:
             raise Unavailable("GitHub says nothing of the repository that makes sense. Try again.")
-        return found
+        # To a GitHub App no role is told. Its tokens are made for one repository, to write there.
+        return replace(found, role="push") if self._is_installation else found
 
     def branches(self, full_name: str, query: str = "") -> list[str]:
         """Names of branches that contain `query`, 100 at most. Of many branches, those that begin with it are found in any case."""

@@ -309,7 +309,9 @@ def correct(world: World, request: Request, value: Any) -> Any:
     value = {key: correct(world, request, one) for key, one in value.items()}
     if "full_name" in value and "permissions" in value and (repository := world.repositories.get(value["full_name"])):
         role = world.role(request.login, repository)
-        value["permissions"] = {one: world.can(request.login, repository, one) for one in ("admin", "maintain", "push", "triage", "pull")}
+        is_installation = request.token is not None and request.token.repositories is not None  # GitHub tells those of none
+        roles = ("admin", "maintain", "push", "triage", "pull")
+        value["permissions"] = {one: world.can(request.login, repository, one) and not is_installation for one in roles}
         if role != "admin":  # GitHub tells the settings to those only who may change them
             value.pop("delete_branch_on_merge", None)
     if "check_suite" in value and "head_sha" in value:

@@ -17,10 +17,12 @@ from django.core.management import CommandError, call_command
 from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed
 from tasks.git import mirrors
 from tasks.github import names, publishing, pulls
-from tasks.models import GitHubAccount, Operation, OperationStatus, Patch, Publication, PullRequest, Repo, Run, Task, Turn, User
+from tasks.github_api import installations
+from tasks.models import GitHubAccount, GitHubApp, Operation, OperationStatus, Patch, Publication, PullRequest, Repo, Run, Task, Turn, User
 from tasks.running import jobs, operations
 from tasks.running.patches import changed_files
 from tests.github.server import GitHubServer, github_server
+from tests.tasks.github_app import known, manifest
 
 pytestmark = pytest.mark.django_db
 SHOP = "acme/shop"
@@ -144,6 +146,21 @@ def test_it_becomes_a_branch_and_a_pull_request(changed: Shop) -> None:
         False,
     )
     assert pull.url == f"{changed.server.url}/{changed.name}/pull/{pull.number}"
+
+
+def test_without_a_token_of_their_own_the_github_app_opens_it_for_who_may_write(changed: Shop) -> None:
+    app = changed.server.apps.add("acme", manifest())
+    known(app, changed.server)
+    changed.server.apps.install(app, "acme")
+    GitHubAccount.objects.update(token_encrypted=b"")
+    pull = changed.opened()
+    assert changed.server.pull(changed.name, pull.number)["user"]["login"] == app.bot
+    assert changed.log("%an") == "alice-gh"
+    changed.server.world.repositories[changed.name].permissions["alice-gh"] = "pull"
+    installations.forget(GitHubApp.objects.get(), "acme")
+    changed.change({"shop.py": "price = 3\n"}, turn=2)
+    with pytest.raises(AppError, match="GitHub is not connected"):
+        pulls.update_pull_request(run=changed.run, by=changed.alice)
 
 
 def test_the_commit_is_the_users_with_the_agent_as_co_author(changed: Shop) -> None:
