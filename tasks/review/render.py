@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
+from itertools import islice
 from pathlib import Path
 
 from django.utils.safestring import SafeString, mark_safe
@@ -28,8 +29,9 @@ from tasks.review.lines import Side
 from tasks.review.rows import CONTEXT, Gap, Kind, Row, Text, context_rows, side_by_side, unified
 
 MOST_BYTES = 8 * 1024 * 1024  # of one side of a file
+MOST_LINES = 200_000  # of one side
 MOST_ROWS = 20_000
-_VERSION = 2
+_VERSION = 3
 
 # Stand-ins for what depends on the page: in HTML of ours these two characters are always marked.
 _ID, _HREF = "\x01", "\x02"
@@ -85,7 +87,10 @@ def gap(
     mirror: Path, file: File, old: int, new: int, lines: int, options: Options = Options(), *, budget_ms: float | None = None
 ) -> Rendered:
     """The rows (no table around them) of equal lines, so many from these numbers on; what lies outside of the file is left out."""
-    sides = _Sides(file, contents(mirror, _sizes([file]), most=MOST_BYTES), Budget(budget_ms))
+    blobs = contents(mirror, _sizes([file]), most=MOST_BYTES)
+    if not _is_small(file, blobs):
+        return Rendered(SafeString(), 0)
+    sides = _Sides(file, blobs, Budget(budget_ms))
     start = min(old, new) - 1
     old, new = (old - start, new - start) if start < 0 else (old, new)
     lines = min(lines, MOST_ROWS, len(sides.old.lines) - old + 1, len(sides.new.lines) - new + 1)
@@ -131,17 +136,20 @@ def _sizes(files: Sequence[File]) -> dict[str, int]:
     return {blob: size for blob, size in sides if blob}
 
 
+def _is_small(file: File, blobs: Mapping[str, bytes]) -> bool:
+    sides = [blob for blob in (file.change.old_blob, file.change.new_blob) if blob]
+    return all(blob in blobs and blobs[blob].count(b"\n") <= MOST_LINES for blob in sides)
+
+
 def _rendered(mirror: Path, files: Iterable[File], options: Options, budget: Budget) -> dict[int, Rendered]:
     """By number."""
     found = {file.number: Rendered(SafeString(), 0) for file in files}
     readable = [file for file in files if file.has_rows]
     blobs = contents(mirror, _sizes(readable), most=MOST_BYTES)
-    small = []
+    small = [file for file in readable if _is_small(file, blobs)]
     for file in readable:
-        if any(blob not in blobs for blob in (file.change.old_blob, file.change.new_blob) if blob):
+        if file not in small:
             found[file.number] = Rendered(SafeString(), 0, "It is too large to be shown. The download has it.")
-        else:
-            small.append(file)
     pairs = [(file.change.old_blob, file.change.new_blob) for file in small]
     differences = hunks(mirror, pairs, whitespace=options.whitespace) if pairs else []
     for file, its in zip(small, differences, strict=True):
@@ -155,15 +163,9 @@ def _table(sides: _Sides, differences: Sequence[Hunk], options: Options) -> Rend
     rows = side_by_side(sides.old, sides.new, differences, context=options.context)
     if options.form is Form.UNIFIED:
         rows = unified(rows)
-    shown: list[str] = []
-    left = 0
-    for row in rows:
-        if len(shown) < MOST_ROWS:
-            shown.append(_row(row, sides, options.form))
-        else:
-            left += 1
-    if left:
-        shown.append(f"<tr class=more><td colspan=4>{left:,} more rows; the download has all.")
+    shown = [_row(row, sides, options.form) for row in islice(rows, MOST_ROWS)]
+    if next(rows, None) is not None:
+        shown.append("<tr class=more><td colspan=4>What follows is not shown; the download has it.")
     html = f'<table class="diff {options.form}">{_COLUMNS[options.form]}<tbody>{"".join(shown)}</table>'
     return Rendered(mark_safe(html), len(shown), is_highlighted=sides.is_highlighted)  # noqa: S308 (every line went through Side)
 

@@ -44,11 +44,12 @@ class Change:
 
 def _tree(patch: Patch, task: Task) -> str:
     mirror = task.repo.mirror_path
-    tree = Patch.objects.values_list("tree", flat=True).get(pk=patch.pk)
-    if trees.has(mirror, tree):
-        return tree
+    if trees.has(mirror, patch.tree):
+        return patch.tree
     # Together, and not from the caller's row: a later checkpoint may have taken its place.
     content, sha256 = Patch.objects.values_list("content", "sha256").get(pk=patch.pk)
     tree = trees.tree_of(mirror, base_commit=task.base_commit, patch=bytes(content))
     Patch.objects.filter(pk=patch.pk, sha256=sha256).exclude(tree=tree).update(tree=tree)
+    if patch.sha256 == sha256:
+        patch.tree = tree
     return tree

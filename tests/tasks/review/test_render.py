@@ -249,11 +249,13 @@ def test_without_a_cache_all_is_there(workshop: Workshop, change: MakeChange) ->
 def test_limits(workshop: Workshop, change: MakeChange, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "MOST_ROWS", 10)
     monkeypatch.setattr(render, "MOST_BYTES", 5000)
+    monkeypatch.setattr(render, "MOST_LINES", 100)
     monkeypatch.setattr(highlight, "MOST_CHARACTERS", 100)
-    files = change({}, {"rows.py": b"x = 1\n" * 50, "size.py": b"x" * 6000})
-    rows, size = render.render(workshop.mirror, files)
+    files = change({}, {"lines.py": b"\n" * 101, "rows.py": b"x = 1\n" * 50, "size.py": b"x" * 6000})
+    lines, rows, size = render.render(workshop.mirror, files)
     assert rows.rows == 11
-    assert "40 more rows" in rows.html
+    assert "What follows is not shown" in rows.html
     assert "<i " not in rows.html
     assert rows.is_highlighted  # more time would change nothing
-    assert (size.html, size.note) == ("", "It is too large to be shown. The download has it.")
+    for large in (lines, size):
+        assert (large.html, large.note) == ("", "It is too large to be shown. The download has it.")

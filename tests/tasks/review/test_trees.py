@@ -43,10 +43,12 @@ def test_a_tree_is_remembered_and_made_again_when_it_was_lost(workshop: Workshop
     assert paths(Change(task, None, patch)) == ["a"]
 
 
-def test_a_checkpoint_that_was_replaced_has_the_newer_tree(workshop: Workshop, first_turn: FirstTurn) -> None:
+def test_what_replaced_a_checkpoint_is_what_is_remembered(workshop: Workshop, first_turn: FirstTurn) -> None:
     turn = first_turn(workshop.base({"a": b"1\n"}))
     old = workshop.patch(turn, {"a": b"2\n"}, PatchKind.CHECKPOINT)
-    before = tree_of(old)
+    read, before = Patch.objects.get(), tree_of(old)
     workshop.patch(turn, {"a": b"3\n"}, PatchKind.CHECKPOINT)
-    assert tree_of(old) == workshop.tree() != before
+    assert Patch.objects.get().tree == ""
+    assert tree_of(read) == workshop.tree()  # its content is no longer to be had
     assert Patch.objects.get().tree == workshop.tree()
+    assert tree_of(old) == before
