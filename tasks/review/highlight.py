@@ -58,14 +58,22 @@ PLAIN = Highlighted((), is_complete=True)
 
 
 class Budget:
-    """Time for highlighting, in milliseconds from now; None is no limit but those on sizes."""
+    """Milliseconds for highlighting, spent by nothing else; None is no limit but those on sizes."""
 
     def __init__(self, ms: float | None) -> None:
-        self._until = float("inf") if ms is None else time.perf_counter() + ms / 1000
+        self._left = float("inf") if ms is None else ms / 1000
+        self._began = 0.0
+
+    def begin(self) -> None:
+        self._began = time.perf_counter()
+
+    def end(self) -> None:
+        self._left -= time.perf_counter() - self._began
 
     @property
     def is_used_up(self) -> bool:
-        return time.perf_counter() >= self._until
+        """Between `begin` and `end`."""
+        return time.perf_counter() - self._began >= self._left
 
 
 def highlight(blob: str, path: str, text: Text, budget: Budget) -> Highlighted:
@@ -76,9 +84,9 @@ def highlight(blob: str, path: str, text: Text, budget: Budget) -> Highlighted:
     key = f"highlight:{_VERSION}:{language}:{blob}"
     if (lines := kept.recall([key]).get(key)) is not None:
         return Highlighted(lines, is_complete=True)
-    if budget.is_used_up:
-        return Highlighted((), is_complete=False)
-    found = _lines(language, text, budget)
+    budget.begin()
+    found = Highlighted((), is_complete=False) if budget.is_used_up else _lines(language, text, budget)
+    budget.end()
     if found.is_complete:
         kept.keep({key: found.lines})
     return found
