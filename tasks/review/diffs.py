@@ -45,6 +45,11 @@ class File:
         return self.change.path
 
     @property
+    def anchor(self) -> str:
+        """Its name in addresses and in ids of HTML: the same for as long as its path is, whatever else changes."""
+        return anchor(self.path)
+
+    @property
     def is_large(self) -> bool:
         return self.change.additions + self.change.deletions > LARGE
 
@@ -82,6 +87,10 @@ class File:
         elif change.status in (Status.ADDED, Status.DELETED) and not change.additions + change.deletions:
             said.append("An empty file.")
         return " ".join(said)
+
+
+def anchor(path: str) -> str:
+    return f"f{hashlib.sha256(path.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def files(mirror: Path, old: str, new: str) -> list[File]:

@@ -1,8 +1,8 @@
 """Files of a change as tables of HTML, kept by what is in them.
 
 The markup is small, since there may be 20,000 rows of it: end tags and quotes that HTML does not need are left out. Rows are
-  unified        tr.d | tr.a | tr: td#f3-L12 (old number), td#f3-R20 (new number), td (code)
-  side by side   tr.d | tr.a | tr.c | tr: td#f3-L12, td (old code), td#f3-R20, td (new code); .c changed on both sides
+  unified        tr.d | tr.a | tr: td#f…-L12 (old number), td#f…-R20 (new number), td (code)
+  side by side   tr.d | tr.a | tr.c | tr: td#f…-L12, td (old code), td#f…-R20, td (new code); .c changed on both sides
   either         col.n (numbers); tr.g: a gap, with a link that brings its lines; tr.more: the end of what is shown
 In code, <i class=…> are tokens (highlight.css), <b> the words that changed, .mark what hides, .cut and .eof words of ours.
 """
@@ -70,17 +70,17 @@ def render(
     budget_ms: float | None = None,
     gap_href: str = "?",
 ) -> list[Rendered]:
-    """The diffs of these files, each with "f" and its number before its lines' ids, by two or three calls of git for all.
+    """The diffs of these files, each with its anchor before its lines' ids, by two or three calls of git for all.
 
     `budget_ms` is the time for highlighting, all files together; None is no limit. A gap's link is `gap_href` with
-    "file=NUMBER&old=FROM&new=FROM&lines=COUNT" after it (see `gap`).
+    "file=ANCHOR&old=FROM&new=FROM&lines=COUNT" after it (see `gap`).
     """
     keys = {file.number: _key(file, options) for file in files}
     found: dict[str, Rendered] = kept.recall(keys.values())
     missing = [file for file in files if keys[file.number] not in found]
     fresh = _rendered(mirror, missing, options, Budget(budget_ms))
     kept.keep({keys[number]: rendered for number, rendered in fresh.items() if rendered.is_highlighted})
-    return [_placed(fresh.get(file.number) or found[keys[file.number]], file.number, gap_href) for file in files]
+    return [_placed(fresh.get(file.number) or found[keys[file.number]], file.anchor, gap_href) for file in files]
 
 
 def gap(
@@ -95,7 +95,7 @@ def gap(
     old, new = (old - start, new - start) if start < 0 else (old, new)
     lines = min(lines, MOST_ROWS, len(sides.old.lines) - old + 1, len(sides.new.lines) - new + 1)
     rows = "".join(_row(row, sides, options.form) for row in context_rows(old, new, lines)) if lines > 0 else ""
-    return _placed(Rendered(mark_safe(rows), max(lines, 0), is_highlighted=sides.is_highlighted), file.number, "")  # noqa: S308 (escaped)
+    return _placed(Rendered(mark_safe(rows), max(lines, 0), is_highlighted=sides.is_highlighted), file.anchor, "")  # noqa: S308 (escaped)
 
 
 def _key(file: File, options: Options) -> str:
@@ -105,8 +105,8 @@ def _key(file: File, options: Options) -> str:
     return f"diff:{hashlib.sha256(whole.encode()).hexdigest()}"
 
 
-def _placed(rendered: Rendered, number: int, gap_href: str) -> Rendered:
-    html = rendered.html.replace(_ID, f"f{number}-").replace(_HREF, escape(f"{gap_href}file={number}&"))
+def _placed(rendered: Rendered, anchor: str, gap_href: str) -> Rendered:
+    html = rendered.html.replace(_ID, f"{anchor}-").replace(_HREF, escape(f"{gap_href}file={anchor}&"))
     return Rendered(mark_safe(html), rendered.rows, rendered.note, rendered.is_highlighted)  # noqa: S308 (as before)
 
 

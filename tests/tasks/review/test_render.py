@@ -14,13 +14,14 @@ from django.test import override_settings
 
 from tasks.models import Task, Turn
 from tasks.review import diffs, highlight, render
-from tasks.review.diffs import File
+from tasks.review.diffs import File, anchor
 from tasks.review.render import Form, Options, Rendered, gap
 from tasks.review.trees import Change
 from tests.tasks.review.conftest import Workshop
 
 FirstTurn = Callable[[Task], Turn]
 Files = dict[str, bytes | None]
+A = anchor("a.txt")
 NO_REDIS = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "unix:///nonexistent/socket"}}
 
 
@@ -76,18 +77,18 @@ def test_rows_have_numbers_ids_and_marked_words(workshop: Workshop, change: Make
     files = change({"a.txt": b"same\nold word\nlast\n"}, {"a.txt": b"same\nnew word\nlast\nmore"})
     rendered = one(workshop, files)
     assert Table(rendered.html).rows == [
-        ("", [("f1-L1", "1"), ("f1-R1", "1"), ("", "same")]),
-        ("d", [("f1-L2", "2"), ("", ""), ("", "old word")]),
-        ("a", [("", ""), ("f1-R2", "2"), ("", "new word")]),
-        ("", [("f1-L3", "3"), ("f1-R3", "3"), ("", "last")]),
-        ("a", [("", ""), ("f1-R4", "4"), ("", "moreNo newline at end of file")]),
+        ("", [(f"{A}-L1", "1"), (f"{A}-R1", "1"), ("", "same")]),
+        ("d", [(f"{A}-L2", "2"), ("", ""), ("", "old word")]),
+        ("a", [("", ""), (f"{A}-R2", "2"), ("", "new word")]),
+        ("", [(f"{A}-L3", "3"), (f"{A}-R3", "3"), ("", "last")]),
+        ("a", [("", ""), (f"{A}-R4", "4"), ("", "moreNo newline at end of file")]),
     ]
     assert "<b>new</b> word" in rendered.html
     assert rendered.rows == 5
     split = one(workshop, files, Options(Form.SPLIT))
     assert Table(split.html).rows[1:3] == [
-        ("c", [("f1-L2", "2"), ("", "old word"), ("f1-R2", "2"), ("", "new word")]),
-        ("", [("f1-L3", "3"), ("", "last"), ("f1-R3", "3"), ("", "last")]),
+        ("c", [(f"{A}-L2", "2"), ("", "old word"), (f"{A}-R2", "2"), ("", "new word")]),
+        ("", [(f"{A}-L3", "3"), ("", "last"), (f"{A}-R3", "3"), ("", "last")]),
     ]
 
 
@@ -96,13 +97,13 @@ def test_a_gap_links_to_its_lines_and_gives_them(workshop: Workshop, change: Mak
     files = change({"a.txt": "\n".join(lines).encode()}, {"a.txt": "\n".join(["new", *lines[:20], "X", *lines[21:]]).encode()})
     (rendered,) = render.render(workshop.mirror, files, gap_href="/run/1/lines?")
     assert re.findall(r'href="([^"]+)">(\d+ lines)', rendered.html) == [
-        ("/run/1/lines?file=1&amp;old=4&amp;new=5&amp;lines=14", "14 lines"),
-        ("/run/1/lines?file=1&amp;old=25&amp;new=26&amp;lines=16", "16 lines"),
+        (f"/run/1/lines?file={A}&amp;old=4&amp;new=5&amp;lines=14", "14 lines"),
+        (f"/run/1/lines?file={A}&amp;old=25&amp;new=26&amp;lines=16", "16 lines"),
     ]
     rows = Table(gap(workshop.mirror, files[0], 4, 5, 14).html).rows
     assert (rows[0], rows[-1]) == (
-        ("", [("f1-L4", "4"), ("f1-R5", "5"), ("", "line 4")]),
-        ("", [("f1-L17", "17"), ("f1-R18", "18"), ("", "line 17")]),
+        ("", [(f"{A}-L4", "4"), (f"{A}-R5", "5"), ("", "line 4")]),
+        ("", [(f"{A}-L17", "17"), (f"{A}-R18", "18"), ("", "line 17")]),
     )
     assert gap(workshop.mirror, files[0], 39, 40, 999).rows == 2
     assert gap(workshop.mirror, files[0], 999, 999, 5).rows == 0
@@ -236,8 +237,8 @@ def test_what_was_rendered_once_asks_git_nothing(workshop: Workshop, change: Mak
     first = one(workshop, files)
     monkeypatch.setattr("tasks.git.changes.ask", None)
     assert one(workshop, files) == first
-    other = replace(files[0], number=7)
-    assert "id=f7-L1" in one(workshop, [other]).html
+    other = replace(files[0], change=replace(files[0].change, path="b.py"))
+    assert f"id={anchor('b.py')}-L1" in one(workshop, [other]).html
 
 
 def test_without_a_cache_all_is_there(workshop: Workshop, change: MakeChange) -> None:
