@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
 from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed
@@ -13,6 +14,7 @@ from tasks.git.sources import valid_branch
 from tasks.github import names, wording
 from tasks.github.asking import github_as
 from tasks.github.publishing import KIND, subject_of
+from tasks.github_api import credentials
 from tasks.github_api.client import GitHub
 from tasks.github_api.places import repository_of
 from tasks.models import Mode, Operation, Patch, Publication, PullRequest, PullRequestState, Run, Turn, User
@@ -188,15 +190,18 @@ def _check_at_github(run: Run, by: User, wanted: dict[str, Any]) -> None:
     """TokenRefused, NotAllowed or what else keeps this user from pushing to the repository now, or it from having what is wanted."""
     repository = repository_of(run.task.repo)
     with github_as(by, repository) as github:
-        _check_access(github, repository)
+        _check_access(github, repository, by)
         if wanted.get("labels"):
             wanted["labels"] = names.known_labels(github, repository, wanted["labels"])
         if wanted.get("reviewers"):
             wanted["reviewers"] = names.known_reviewers(github, repository, wanted["reviewers"])
 
 
-def _check_access(github: GitHub, repository: str) -> None:
+def _check_access(github: GitHub, repository: str, by: User) -> None:
     found = github.repo(repository)
+    if found.is_private and not by.is_operator and credentials.token_for(by, repository) == settings.GITHUB_TOKEN:
+        # It was given to the site: whoever merely has an account here must not see by it what their own account at GitHub may not.
+        raise PushMissing(f"{repository} is private. Connect your own GitHub account in Settings, under GitHub, to publish to it.")
     if found.is_archived:
         raise Archived(
             f"{repository} is archived on GitHub, so nothing can be pushed to it. Ask its owners to unarchive it, or download the patch."

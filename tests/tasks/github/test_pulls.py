@@ -478,6 +478,17 @@ def test_who_is_not_connected_is_told_where_to_do_it(changed: Shop) -> None:
     assert "Settings" in refused(changed)
 
 
+@pytest.mark.parametrize("is_operator", [False, True])
+def test_the_sites_token_publishes_to_private_repositories_for_operators_only(changed: Shop, settings: Any, is_operator: bool) -> None:
+    GitHubAccount.objects.all().delete()
+    settings.GITHUB_TOKEN = "token-of-alice"
+    changed.alice.is_staff = is_operator
+    if is_operator:
+        assert changed.opened().number
+    else:
+        assert "Connect your own GitHub account" in refused(changed)
+
+
 def test_a_token_that_is_refused_has_to_be_given_again(changed: Shop) -> None:
     changed.server.revoke("token-of-alice")
     assert "token" in refused(changed).lower()
