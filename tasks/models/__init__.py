@@ -4,6 +4,7 @@ from tasks.models.account import LoginLink, Notify, Theme, User
 from tasks.models.agent import AgentModel, AgentSetting, Preset, RepoMcpServer
 from tasks.models.attachment import Attachment
 from tasks.models.capacity import CreationBucket
+from tasks.models.check import Check, CheckStatus, Verdict
 from tasks.models.credential import Credential, CredentialKind
 from tasks.models.environment import PreparedEnvironment, PreparedStatus
 from tasks.models.event import Event, EventKind
@@ -30,6 +31,8 @@ __all__ = [
     "Attachment",
     "Budget",
     "BudgetScope",
+    "Check",
+    "CheckStatus",
     "CreationBucket",
     "Credential",
     "CredentialKind",
@@ -77,4 +80,5 @@ __all__ = [
     "TurnKind",
     "User",
     "Variable",
+    "Verdict",
 ]
