@@ -191,6 +191,7 @@ SANDBOX_CPU_WEIGHT = env.number("SANDBOX_CPU_WEIGHT", 100, least=1)
 _here = max(4, 4 * (os.cpu_count() or 1))
 MAX_ACTIVE_RUNS = env.number("MAX_ACTIVE_RUNS", max(_here, E2B_MAX_SANDBOXES) if SANDBOX_BACKEND == "e2b" else _here, least=1)
 MAX_ACTIVE_RUNS_PER_USER = env.number("MAX_ACTIVE_RUNS_PER_USER", MAX_ACTIVE_RUNS, least=1)
+MAX_ACTIVE_CHECKS = env.number("MAX_ACTIVE_CHECKS", max(1, MAX_ACTIVE_RUNS // 4), least=1)  # of those
 START_LEASE_S = env.number("START_LEASE_S", 30, least=5)  # a start that shows no life for this long is taken over
 FOLLOW_LEASE_S = env.number("FOLLOW_LEASE_S", 10, least=2)
 SETUP_TIMEOUT_S = env.number("SETUP_TIMEOUT_S", 1800, least=1)

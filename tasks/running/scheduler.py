@@ -23,16 +23,18 @@ _HOLDING = 0x61636F68  # with a host's number: held while that host stops its sa
 
 # Fair between users: everybody's next run competes by how many the owner has active already, then by age. `needs` is what a
 # run needs of a backend that is not ours: a new sandbox ("create"), or its own awake ("wake"). Those who wait for that hold up
-# nobody who does not, so they are ranked among themselves.
+# nobody who does not, so they are ranked among themselves. Checks of patches come after all that people have asked for.
 _QUEUE = """
 WITH active AS (
     SELECT t.owner_id, count(*) AS runs FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id
     WHERE r.status IN ('starting', 'running') GROUP BY t.owner_id
 ), queue AS (
-    SELECT r.id, t.owner_id, r.agent, w.is_ready, r.queued_at, r.generation, r.not_before, n.needs, coalesce(a.runs, 0) AS active,
-        row_number() OVER (PARTITION BY t.owner_id, w.is_ready, n.needs ORDER BY r.queued_at, r.id) AS rank
+    SELECT r.id, t.owner_id, r.agent, w.is_ready, r.queued_at, r.generation, r.not_before, n.needs, c.is_check,
+        coalesce(a.runs, 0) AS active,
+        row_number() OVER (PARTITION BY t.owner_id, w.is_ready, n.needs ORDER BY c.is_check, r.queued_at, r.id) AS rank
     FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id LEFT JOIN active a ON a.owner_id = t.owner_id
         LEFT JOIN tasks_sandbox s ON s.run_id = r.id AND s.generation = r.generation AND s.ref <> '' AND s.status IN ('live', 'paused'),
+        LATERAL (SELECT EXISTS (SELECT FROM tasks_check k WHERE k.run_id = r.id) AS is_check) c,
         LATERAL (SELECT t.base_commit <> '' AND coalesce(r.not_before <= clock_timestamp(), true) AS is_ready) w,
         LATERAL (SELECT CASE WHEN r.backend = 'local' OR s.status = 'live' THEN ''
             WHEN s.status = 'paused' THEN 'wake' ELSE 'create' END AS needs) n
@@ -73,6 +75,7 @@ class _Head:
     generation: int
     active: int  # of its owner
     needs: str
+    is_check: bool
 
 
 def dispatch() -> int:
@@ -83,11 +86,12 @@ def dispatch() -> int:
             return 0
         places = settings.MAX_ACTIVE_RUNS - Run.objects.filter(status__in=ACTIVE).count()
         cursor.execute(
-            _QUEUE + "SELECT queued_at, id, owner_id, generation, active, needs FROM queue"
-            " WHERE is_ready AND rank <= %s AND active + rank <= %s ORDER BY queued_at, id",
+            _QUEUE + "SELECT queued_at, id, owner_id, generation, active, needs, is_check FROM queue"
+            " WHERE is_ready AND rank <= %s AND active + rank <= %s ORDER BY is_check, queued_at, id",
             [places, settings.MAX_ACTIVE_RUNS_PER_USER],
         )
-        chosen = _choose([_Head(*row) for row in cursor.fetchall()], places)
+        checks = settings.MAX_ACTIVE_CHECKS - Run.objects.filter(status__in=ACTIVE, checks__isnull=False).count()
+        chosen = _choose([_Head(*row) for row in cursor.fetchall()], places, checks)
         hosts = _hosts([head.run_id for head in chosen]) if chosen else {}
         for head in chosen:
             moved = lifecycle.move(
@@ -114,26 +118,30 @@ def _hosts(run_ids: Sequence[int]) -> dict[tuple[int, int | None], str]:
     return hosts | {(run_id, None): host for run_id, host in building.values_list("run", "host")}
 
 
-def _choose(heads: Sequence[_Head], places: int) -> list[_Head]:
-    """Who of `heads`, the oldest first, gets one of `places`: always the next of whose owner has the fewest, who has what it needs."""
+def _choose(heads: Sequence[_Head], places: int, checks: int) -> list[_Head]:
+    """Who of `heads`, the oldest first and checks last, gets one of `places`, of which `checks` may be checks: always the next of
+    whose owner has the fewest, who has what it needs; a check only if nobody else can have the place."""
     waiting: dict[int, deque[_Head]] = {}
     for head in heads:
         waiting.setdefault(head.owner_id, deque()).append(head)
     room = capacity.Room() if any(head.needs for head in heads) else None
-    turns = [(own[0].active, own[0].queued_at, own[0].run_id, owner) for owner, own in waiting.items()]
+    turns = [(own[0].is_check, own[0].active, own[0].queued_at, own[0].run_id, owner) for owner, own in waiting.items()]
     heapify(turns)
     chosen: list[_Head] = []
     while turns and len(chosen) < places:
-        active, _, _, owner = heappop(turns)
+        is_check, active, _, _, owner = heappop(turns)
         if active >= settings.MAX_ACTIVE_RUNS_PER_USER:
             continue
+        if is_check and checks <= 0:
+            break  # only checks are left
         head = waiting[owner].popleft()
         if not head.needs or (room is not None and room.take(creates=head.needs == "create")):
             chosen.append(head)
             active += 1
+            checks -= head.is_check
         if waiting[owner]:
             following = waiting[owner][0]
-            heappush(turns, (active, following.queued_at, following.run_id, owner))
+            heappush(turns, (following.is_check, active, following.queued_at, following.run_id, owner))
     if room is not None:
         room.leave()
     return chosen
@@ -152,18 +160,18 @@ def places(run_ids: list[int]) -> dict[int, Place]:
     with connection.cursor() as cursor:
         cursor.execute(
             _QUEUE + ", placed AS (SELECT *, active + rank AS share,"
-            " row_number() OVER (ORDER BY is_ready DESC, active + rank, queued_at, id) AS position,"
-            " row_number() OVER (PARTITION BY is_ready, needs ORDER BY active + rank, queued_at, id) AS among FROM queue)"
+            " row_number() OVER (ORDER BY is_ready DESC, is_check, active + rank, queued_at, id) AS position,"
+            " row_number() OVER (PARTITION BY is_ready, needs ORDER BY is_check, active + rank, queued_at, id) AS among FROM queue)"
             " SELECT id, position, is_ready, share <= %s, needs, among, agent,"
-            " ceil(extract(epoch FROM not_before - clock_timestamp()))::int, (SELECT sum(runs) FROM active) >= %s"
+            " ceil(extract(epoch FROM not_before - clock_timestamp()))::int, (SELECT sum(runs) FROM active) >= %s, is_check"
             " FROM placed WHERE id = ANY(%s)",
             [settings.MAX_ACTIVE_RUNS_PER_USER, settings.MAX_ACTIVE_RUNS, run_ids],
         )
         rows = cursor.fetchall()
     found = {}
-    installing = installs.reasons({agent for *_, agent, seconds, _ in rows if (seconds or 0) > 0})
+    installing = installs.reasons({agent for *_, agent, seconds, _, _ in rows if (seconds or 0) > 0})
     shortage = capacity.Shortage.of() if any(needs for _, _, _, _, needs, *_ in rows) else None
-    for run_id, position, is_ready, is_within_share, needs, among, agent, seconds, is_full in rows:
+    for run_id, position, is_ready, is_within_share, needs, among, agent, seconds, is_full, is_check in rows:
         short = shortage.of_need(needs) if shortage is not None else ""
         if seconds is not None and seconds > 0 and agent in installing:
             reason = installing[agent]
@@ -178,6 +186,8 @@ def places(run_ids: list[int]) -> dict[int, Place]:
             reason = f"You have {settings.MAX_ACTIVE_RUNS_PER_USER} runs active, as many as one person may."
         elif needs == "create" and not is_full:
             reason = capacity.pace(among - 1)
+        elif is_check and not is_full:
+            reason = f"Of all checks, {settings.MAX_ACTIVE_CHECKS} may be at work at once."
         else:
             reason = f"Waits for a free place; {settings.MAX_ACTIVE_RUNS} runs may be active at once."
         found[run_id] = Place(position, reason)
@@ -196,7 +206,8 @@ class Quota:
 def quota(user: User, backends: Iterable[str]) -> Quota:
     """What both caps leave to a user, and at E2B the plan besides. Runs of others that wait do not count: while a place is free,
     all who wait are at their own cap."""
-    counts = Run.objects.filter(status__in=[*ACTIVE, RunStatus.QUEUED]).aggregate(
+    holds_place = Q(status__in=ACTIVE) | Q(status=RunStatus.QUEUED, checks=None)  # checks give way
+    counts = Run.objects.filter(holds_place).aggregate(
         all=Count("pk", filter=Q(status__in=ACTIVE)),
         own=Count("pk", filter=Q(status__in=ACTIVE, task__owner=user)),
         queued=Count("pk", filter=Q(status=RunStatus.QUEUED, task__owner=user)),
