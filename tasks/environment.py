@@ -31,7 +31,7 @@ from tasks.models import (
     User,
     Variable,
 )
-from tasks.running import nudge, prepared
+from tasks.running import prepared, unlisted
 from tasks.running.templates import is_folder
 
 logger = logging.getLogger(__name__)
@@ -235,13 +235,13 @@ def remove_repo(*, repo: Repo, by: User) -> None:
     _check_owner(repo, by)
     with transaction.atomic():
         Repo.objects.hold(repo.pk)
-        if active := Run.objects.filter(task__repo=repo, prepares=None).exclude(status__in=FINAL).count():
+        if active := Run.objects.filter(task__repo=repo, prepares=None, checks=None).exclude(status__in=FINAL).count():
             verb = "1 run is" if active == 1 else f"{active} runs are"
             raise Conflict(f"{verb} at work on this repository. Stop them, or wait for their end, before you remove it.")
         Operation.objects.filter(subject=f"repo:{repo.pk}").delete()
         Variable.objects.filter(repo=repo).delete()
         RepoMcpServer.objects.filter(repo=repo).delete()
-        _forget_trials(repo)
+        unlisted.forget(Task.objects.filter(repo=repo, is_trial=True))
         if Task.objects.filter(repo=repo).exists() or PreparedEnvironment.objects.filter(repo=repo).exclude(ref="").exists():
             Repo.objects.filter(pk=repo.pk).update(removed_at=Now(), mirrored_at=None)
             # They borrow their objects from the mirror. A follow-up after the repository is back starts in a new one.
@@ -252,16 +252,6 @@ def remove_repo(*, repo: Repo, by: User) -> None:
         mirrors.remove(repo.mirror_path, timeout=5)
     except RepoUnavailable:
         logger.info("The mirror of %s is being fetched; who does that removes it.", repo)
-
-
-def _forget_trials(repo: Repo) -> None:
-    """Delete trials and builds, whatever they are at. The sandboxes that no row wants then are destroyed at once, not at the
-    reaper's next round."""
-    kept = Sandbox.objects.filter(run__task__repo=repo, run__task__is_trial=True).exclude(status=SandboxStatus.DESTROYED)
-    hosts = set(kept.values_list("host", flat=True))
-    Task.objects.filter(repo=repo, is_trial=True).delete()
-    for host in hosts:
-        nudge.enqueue(f"host-{host}" if host else settings.QUEUE_RUNS, "reap")
 
 
 def _check_owner(repo: Repo, by: User) -> None:

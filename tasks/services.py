@@ -20,6 +20,7 @@ from tasks.models import (
     ACTIVE,
     FINAL,
     Attachment,
+    Check,
     EndReason,
     Mode,
     Operation,
@@ -33,7 +34,7 @@ from tasks.models import (
     TurnKind,
     User,
 )
-from tasks.running import lifecycle, nudge, operations
+from tasks.running import checks, lifecycle, nudge, operations
 
 MOST_TASKS = 50  # of one submission
 MOST_RUNS = 100
@@ -238,6 +239,7 @@ def archive_tasks(*, tasks: Sequence[Task], by: User) -> None:
         list(Task.objects.filter(pk__in=[task.pk for task in tasks]).order_by("pk").select_for_update(no_key=True).values_list("pk"))
         for run in Run.objects.filter(task__in=tasks).exclude(status__in=FINAL).select_related("task").order_by("pk"):
             cancel_run(run=run, by=by)
+        checks.cancel(Check.objects.filter(patch__run__task__in=tasks))
         Task.objects.filter(pk__in=[task.pk for task in tasks], archived_at=None).update(archived_at=Now())
         _tell_owners(tasks)
 
@@ -318,11 +320,12 @@ def withdraw_follow_up(*, turn: Turn, by: User) -> None:
 
 
 def cancel_run(*, run: Run, by: User) -> bool:
-    """Stop a run, whatever state it is in, and drop the follow-ups that wait; False when it was over already.
+    """Stop a run, whatever state it is in, with its checks, and drop the follow-ups that wait; False when it was over already.
 
     What has not begun ends at once. A running turn is asked to stop: the follower delivers that, its patch is kept.
     """
     with transaction.atomic():
+        checks.cancel(Check.objects.filter(patch__run=run))
         before = [RunStatus.QUEUED, RunStatus.STARTING, RunStatus.WAITING]
         is_ended = lifecycle.finish(run.pk, source=before, to=RunStatus.CANCELED)
         waiting = Turn.objects.filter(run=run, status=RunStatus.QUEUED)

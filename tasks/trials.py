@@ -61,7 +61,7 @@ def forget_old(repo: Repo) -> None:
 
 
 def _runs(repo: Repo) -> QuerySet[Run]:
-    return Run.objects.filter(task__repo=repo, task__is_trial=True, prepares=None).select_related("task__repo")
+    return Run.objects.filter(task__repo=repo, task__is_trial=True, prepares=None, checks=None).select_related("task__repo")
 
 
 def _unfinished(repo: Repo) -> Run | None:

@@ -33,7 +33,7 @@ from tasks.models import (
     TurnKind,
     User,
 )
-from tasks.running import events, lifecycle, nudge, patches
+from tasks.running import checks, events, lifecycle, nudge, patches
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _APPROVED = "The plan is approved. Carry it out now; you may change files. The plan as it was approved:\n\n"
@@ -150,7 +150,8 @@ def revert_run(*, run: Run, by: User, to: int) -> Turn:
         content = bytes(kept.content) if kept else b""
         fields = ("sha256", "files", "additions", "deletions", "left_out", "secrets_found")
         said = {field: getattr(kept, field) for field in fields} if kept else {"sha256": EMPTY_SHA256}
-        Patch.objects.create(run=locked, turn=turn, kind=PatchKind.FINAL, content=content, **said)
+        patch = Patch.objects.create(run=locked, turn=turn, kind=PatchKind.FINAL, content=content, **said)
+        checks.after_turn(turn, RunStatus.SUCCEEDED, patch)
         Sandbox.objects.filter(run=locked).exclude(status=SandboxStatus.DESTROYED).update(status=SandboxStatus.LOST)
         Run.objects.filter(pk=locked.pk).update(generation=F("generation") + 1)
         events.append(run.pk, EventKind.STATUS, {"reverted_to": to}, turn_id=turn.pk)

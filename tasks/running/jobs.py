@@ -8,6 +8,7 @@ from django.core.management import call_command
 from tasks.models import Repo
 from tasks.running import operations
 from tasks.running.attachments import forget_drafts
+from tasks.running.checks import tend as tend_check
 from tasks.running.ending import collect_checkpoint, finish_turn, give_up
 from tasks.running.losing import sandbox_lost
 from tasks.running.prepared import discard as discard_prepared
@@ -41,6 +42,7 @@ __all__ = [
     "sandbox_lost",
     "settle_prepared",
     "start_turn",
+    "tend_check",
 ]
 
 

@@ -40,7 +40,7 @@ from tasks.models import (
     Task,
     User,
 )
-from tasks.running import backends, lifecycle, nudge, reaping, sleeping, unlisted
+from tasks.running import backends, checks, nudge, reaping, sleeping, unlisted
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,8 @@ def choose(run: Run, row: Sandbox) -> bool:
     if before is not None:
         row.save(update_fields=["prepared"])
     repo = run.task.repo
-    if not run.task.is_trial and repo.setup_script and repo.prepares and not _would_leak(run.task):
+    is_for_setup = run.task.is_trial and not checks.is_check(run)
+    if not is_for_setup and repo.setup_script and repo.prepares and not _would_leak(run.task):
         try:
             # None is begun for a restricted run: the script would meet that run's branch with all of the repository's network.
             if not _take(run, row) and not run.task.is_restricted:
@@ -165,7 +166,7 @@ def begin(repo: Repo, by: User, *, commit: str, branch: str, place: tuple[str, s
 
 
 def after(run: Run) -> None:
-    """What follows from the end of an unlisted run: what was built is kept; after a trial that went well, one is built."""
+    """What follows from the end of a trial or a build: what was built is kept; after a trial that went well, one is built."""
     if PreparedEnvironment.objects.filter(run=run).exists():
         settle(run.pk)
         return
@@ -240,13 +241,8 @@ def forget(row: PreparedEnvironment) -> None:
     """Give an environment to nobody any more; what is being built is stopped. It is deleted when no sandbox stands on it."""
     PreparedEnvironment.objects.filter(pk=row.pk).update(status=PreparedStatus.GONE)
     if row.run_id is not None:
-        _stop(row.run_id)
+        unlisted.stop(row.run_id)
     nudge.enqueue(_queue(row), "discard_prepared", row.pk)
-
-
-def _stop(run_id: int) -> None:
-    if not lifecycle.finish(run_id, source=[RunStatus.QUEUED, RunStatus.STARTING], to=RunStatus.CANCELED):
-        Run.objects.filter(pk=run_id, status=RunStatus.RUNNING, stop_requested_at=None).update(stop_requested_at=Now())
 
 
 def tidy() -> None:
@@ -261,7 +257,7 @@ def tidy() -> None:
         forget(row)
     for row in PreparedEnvironment.objects.filter(status=PreparedStatus.GONE):
         if row.run is not None and not row.run.is_over:
-            _stop(row.run.pk)
+            unlisted.stop(row.run.pk)
         elif not _standing_on(row).exists():
             nudge.enqueue_now(_queue(row), "discard_prepared", row.pk)
 

@@ -9,7 +9,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from tasks.models import ACTIVE, FINAL, PreparedStatus, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Task
-from tasks.running import lifecycle, lifetimes, losing, nudge, operations, prepared, scheduler
+from tasks.running import checks, lifecycle, lifetimes, losing, nudge, operations, prepared, scheduler
 
 
 def reconcile() -> None:
@@ -28,6 +28,7 @@ def reconcile() -> None:
     destroy_unneeded()
     lifetimes.watch()
     prepared.tidy()
+    checks.tidy()
     scheduler.dispatch()
 
 

@@ -17,6 +17,16 @@ from tasks.running import attachments, backends, model_access, prepared, templat
 
 SETUP_SCRIPT = "/home/agent/.asynccode/setup.sh"
 RESTORED_PATCH = "/run/asynccode/restore.patch"
+# As a checkout puts a patch on: by an index of its own, so that the files are as the attributes of its tree want them.
+_PUT_ON = """
+export GIT_INDEX_FILE=.git/index.patched
+cp .git/index "$GIT_INDEX_FILE"
+git apply --cached --binary --whitespace=nowarn --allow-empty "$1"
+tree=$(git write-tree)
+cp .git/index "$GIT_INDEX_FILE"
+git read-tree --reset -u "$tree"
+rm "$GIT_INDEX_FILE"
+"""
 TRANSCRIPT = "/home/agent/.asynccode/transcript.md"
 
 # Said to every agent alike; that nothing was changed is looked at afterwards (ending.finish_turn).
@@ -49,7 +59,8 @@ def told(run: Run, row: Sandbox) -> dict[str, Any]:
 
 
 def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> TurnSpec:
-    """`restores_patch`: an earlier patch of this run lies at RESTORED_PATCH and belongs into the fresh workspace."""
+    """`restores_patch`: an earlier patch of this run lies at RESTORED_PATCH and belongs into the fresh workspace. In a check it comes
+    after the setup script: nobody has looked at it, so it must not meet the secrets that are there."""
     task, repo = run.task, run.task.repo
     adapter = registry.adapter(run.agent)
     given = attachments.paths(turn)
@@ -80,6 +91,9 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
                 total_s=settings.SETUP_TIMEOUT_S,
             )
         )
+    comes_later = restores_patch and task.is_trial and bool(steps)
+    if comes_later:
+        steps.append(Step(name="patch", argv=["/bin/bash", "-e", "-c", _PUT_ON, "patch", RESTORED_PATCH], total_s=settings.SETUP_TIMEOUT_S))
     way = model_access.way(run, sandbox)
     launch = adapter.launch(request, model_access.access(way, turn, run.generation))
     steps.append(
@@ -104,7 +118,7 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
             base=task.base_commit,
             branch=run.branch,
             remote=repo.source,
-            patch=RESTORED_PATCH if restores_patch else None,
+            patch=RESTORED_PATCH if restores_patch and not comes_later else None,
         ),
         steps=steps,
         max_file_bytes=settings.MAX_PATCH_FILE_MB * 2**20,

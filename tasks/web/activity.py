@@ -29,7 +29,7 @@ def activity_of(user: User) -> dict[str, int]:
     """How many of the user's runs are "running" and "queued"."""
     return (
         Run.objects.visible_to(user)
-        .filter(status__in=(RunStatus.QUEUED, *ACTIVE))
+        .filter(status__in=(RunStatus.QUEUED, *ACTIVE), checks=None)
         .aggregate(running=Count("pk", filter=Q(status__in=ACTIVE)), queued=Count("pk", filter=Q(status=RunStatus.QUEUED)))
     )
 
@@ -37,7 +37,7 @@ def activity_of(user: User) -> dict[str, int]:
 class Endings:
     """The runs of a user that ended, or began to wait for the user, since the last look; the first look is where that begins.
 
-    A run that the user canceled is no news. With Notify.TASK, a run counts when all runs of its task are over.
+    A run that the user canceled is no news, nor is a check. With Notify.TASK, a run counts when all runs of its task are over.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Endings:
 
     def look(self, user: User) -> list[dict[str, Any]]:
         """Each as {"run", "url", "title", "body", "status"}: plain text, in which nothing hides."""
-        ended = Run.objects.visible_to(user).filter(status__in=HOW)
+        ended = Run.objects.visible_to(user).filter(status__in=HOW, checks=None)
         recent = ended.filter(Q(status=RunStatus.WAITING) | Q(finished_at__gte=Now() - OVERLAP))
         now = {(run.pk, run.status, run.finished_at): run for run in recent.select_related("task").order_by("-finished_at")[:MOST]}
         before, self._told = self._told, set(now)
