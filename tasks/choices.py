@@ -16,6 +16,7 @@ MOST_PROMPT = 200_000  # characters
 MOST_ATTEMPTS = 20
 MOST_STEPS = 1000  # of a turn, where an agent can be limited
 RETRY_OF = "retry_of"  # the option of a run that names the one it is a new attempt of
+COMBINES = "combines"  # that names those whose patches it was given
 
 
 @dataclass(frozen=True)

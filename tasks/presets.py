@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.db import transaction
 from django.db.models import Count
 
-from tasks.choices import RETRY_OF, AgentChoice
+from tasks.choices import COMBINES, RETRY_OF, AgentChoice
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.models import Mode, Preset, Task, User
 from tasks.running import model_access, offers
@@ -18,8 +18,8 @@ _LATEST = 20  # tasks that are looked at for what was chosen last
 
 
 def agents_of(task: Task) -> list[AgentChoice]:
-    """The agents of a task with their numbers of attempts, retries and branches not counted."""
-    first = task.runs.exclude(options__has_key=RETRY_OF).filter(parent=None).order_by()
+    """The agents of a task with their numbers of attempts, retries, branches and combinations not counted."""
+    first = task.runs.exclude(options__has_any_keys=[RETRY_OF, COMBINES]).filter(parent=None).order_by()
     return [AgentChoice(**row) for row in first.values("agent", "model", "options").annotate(attempts=Count("pk"))]
 
 

@@ -12,7 +12,7 @@ from django.db.models import F, Max
 from django.db.models.functions import Now
 
 from tasks.attachments import give, give_again
-from tasks.choices import MOST_ATTEMPTS, MOST_PROMPT, MOST_STEPS, RETRY_OF, AgentChoice, check_agents, check_mode, check_prompt, parse_agent
+from tasks.choices import COMBINES, MOST_ATTEMPTS, MOST_PROMPT, MOST_STEPS, RETRY_OF, AgentChoice, check_agents, check_mode, check_prompt, parse_agent
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.git import workspaces
 from tasks.git.sources import parse_source, valid_branch
@@ -279,6 +279,7 @@ def send_follow_up(*, run: Run, by: User, prompt: str, attachments: Sequence[Att
         number = (locked.turns.aggregate(Max("number"))["number__max"] or 0) + 1
         turn = Turn.objects.create(run=locked, number=number, mode=mode, prompt=prompt, author=by)
         give(by=by, attachments=attachments, turns=[turn])
+        Run.objects.filter(pk=run.pk).update(set_aside_at=None)  # who is asked again is wanted again
         if locked.status in (*FINAL, RunStatus.WAITING):
             lifecycle.requeue(run.pk, source=[RunStatus(locked.status)])
         nudge.dispatch()
@@ -371,8 +372,10 @@ def retry_run(*, run: Run, by: User) -> Run:
             backend=run.backend,
             branch=branch,
         )
-        turn = Turn.objects.create(run=new, number=1, mode=run.task.mode, prompt=run.task.prompt, author=by)
-        give_again(earlier=run.turns.get(number=1), turn=turn)
+        first = run.turns.get(number=1)
+        prompt = first.prompt if COMBINES in run.options else run.task.prompt
+        turn = Turn.objects.create(run=new, number=1, mode=run.task.mode, prompt=prompt, author=by)
+        give_again(earlier=first, turn=turn)
         if not run.task.base_commit:
             operations.begin("mirror", f"repo:{run.task.repo_id}")
         nudge.dispatch()

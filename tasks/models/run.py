@@ -84,6 +84,7 @@ class Run(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     chosen_at = models.DateTimeField(null=True, blank=True)
+    set_aside_at = models.DateTimeField(null=True, blank=True)  # when another was chosen: its sandbox is given back
 
     input_tokens = models.BigIntegerField(default=0)
     cached_tokens = models.BigIntegerField(default=0)
@@ -97,6 +98,7 @@ class Run(models.Model):
         ordering = ["id"]
         constraints = [
             models.UniqueConstraint(fields=["task", "agent", "model", "attempt"], name="run_attempt_once"),
+            models.UniqueConstraint(fields=["task"], condition=Q(chosen_at__isnull=False), name="run_one_chosen_per_task"),
             models.CheckConstraint(condition=Q(status__in=RunStatus.values), name="run_status_known"),
             models.CheckConstraint(condition=Q(stage__in=["", *Stage.values]), name="run_stage_known"),
         ]

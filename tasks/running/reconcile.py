@@ -82,9 +82,10 @@ def sleep_again() -> None:
 
 
 def destroy_unneeded() -> None:
-    """Sandboxes of old generations, of archived tasks, and those kept long enough after their run was over."""
+    """Sandboxes of old generations, of archived tasks, of runs that were set aside, and those kept long enough after their run was over."""
     kept = timedelta(hours=settings.SANDBOX_RETENTION_H)
-    is_over = Q(run__task__archived_at__isnull=False) | Q(run__finished_at__lt=Now() - kept)
+    is_done_with = Q(run__task__archived_at__isnull=False) | Q(run__set_aside_at__isnull=False)
+    is_over = is_done_with | Q(run__finished_at__lt=Now() - kept)
     unneeded = (
         Sandbox.objects.exclude(status=SandboxStatus.DESTROYED)
         .exclude(run__prepares__status=PreparedStatus.BUILDING)  # what lies in it is to be kept first
