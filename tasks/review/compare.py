@@ -14,6 +14,8 @@ from tasks.git import changes, fitting
 from tasks.git.changes import Status
 from tasks.models import Patch, Task
 from tasks.review import kept
+from tasks.review.diffs import File, files
+from tasks.review.diffs import anchor as anchor_of
 from tasks.review.trees import Change
 
 MOST_RUNS = 20
@@ -40,9 +42,9 @@ class Cell(NamedTuple):
 
 class Row(NamedTuple):
     """A file by the `path` it has in the base commit, or was added at, and a cell for each run, None where it did not touch it.
-    `key` names the row in addresses: a path need not be text."""
+    `anchor` names the row in addresses: a path need not be text."""
 
-    key: str
+    anchor: str
     path: str
     cells: tuple[Cell | None, ...]
 
@@ -90,21 +92,19 @@ def matrix(task: Task, patches: Sequence[Patch], *, order: Order = Order.TOUCHED
     return found
 
 
-def row(task: Task, patches: Sequence[Patch], key: str) -> tuple[Row, list[changes.Change | None]] | None:
-    """One row by its key, and what each run did to that file; None when no run touched such a file."""
-    touched = [Change(task, None, patch).ask(_changes) for patch in patches]
-    by_key = [{key_of(change.old_path): change for change in its} for its in touched]
-    found = [its.get(key) for its in by_key]
-    path = next((change.old_path for change in found if change), None)
-    return None if path is None else (_row(path, found), found)
+def row(task: Task, patches: Sequence[Patch], anchor: str) -> tuple[Row, list[File | None]] | None:
+    """One row by its anchor, and what each run did to that file; None when no run touched such a file."""
+    touched = [Change(task, None, patch).ask(files) for patch in patches]
+    cells = [next((file for file in its if anchor_of(file.change.old_path) == anchor), None) for its in touched]
+    path = next((file.change.old_path for file in cells if file), None)
+    return None if path is None else (_row(path, [file.change if file else None for file in cells]), cells)
 
 
-def between(task: Task, old: Patch, new: Patch, path: str, other: str) -> changes.Change | None:
+def between(task: Task, old: Patch, new: Patch, path: str, other: str) -> File | None:
     """How a file that is at `path` in one run's tree and at `other` in another's differs between them; None when it does not."""
-    its = Change(task, old, new).ask(_changes)
-    return next((change for change in its if change.old_path == path and change.path == other), None) or next(
-        (change for change in its if change.old_path == path or change.path == other), None
-    )
+    its = Change(task, old, new).ask(files)
+    same = (file for file in its if file.change.old_path == path and file.path == other)
+    return next(same, None) or next((file for file in its if path == file.change.old_path or other == file.path), None)
 
 
 def conflicts(task: Task, head: str, patches: Sequence[Patch]) -> list[list[str]]:
@@ -121,10 +121,6 @@ def conflicts(task: Task, head: str, patches: Sequence[Patch]) -> list[list[str]
         kept.keep(fresh)
         found = {**found, **fresh}
     return [list(found[key]) for key in keys]
-
-
-def key_of(path: str) -> str:
-    return hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _key(*parts: str) -> str:
@@ -156,8 +152,7 @@ def _matrix(touched: Sequence[Iterable[changes.Change]], order: Order, only: int
 
 def _row(path: str, cells: Sequence[changes.Change | None]) -> Row:
     letters = _letters(cells)
-    found = (change and _cell(change, letters) for change in cells)
-    return Row(key_of(path), path, tuple(found))
+    return Row(anchor_of(path), path, tuple(None if change is None else _cell(change, letters) for change in cells))
 
 
 def _cell(change: changes.Change, letters: Mapping[tuple[str, str], str]) -> Cell:

@@ -64,13 +64,13 @@ def test_a_rename_and_an_edit_of_one_file_are_one_row(workshop: Workshop, patch_
         ("old.py", [(Status.RENAMED, "new.py"), (Status.MODIFIED, "old.py")])
     ]
     assert [cell and cell.letter for cell in rows[0].cells] == ["A", "A"]  # in different places, but the same content
-    found = compare.row(task, [renamed, edited], rows[0].key)
+    found = compare.row(task, [renamed, edited], rows[0].anchor)
     assert found
     assert found[0] == rows[0]
-    assert compare.row(task, [renamed, edited], "0" * 16) is None
+    assert compare.row(task, [renamed, edited], "f0") is None
     moved = compare.between(task, renamed, edited, "new.py", "old.py")
     assert moved
-    assert (moved.status, moved.old_path, moved.path) == (Status.RENAMED, "new.py", "old.py")
+    assert (moved.change.status, moved.change.old_path, moved.path) == (Status.RENAMED, "new.py", "old.py")
     assert compare.between(task, edited, edited, "old.py", "old.py") is None
 
 
