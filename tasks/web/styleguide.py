@@ -63,7 +63,7 @@ PARTS = (
         "chips",
         "Chips and pickers",
         "A choice of the composer. A picker is a chip that opens a list of options under it; Escape or a click elsewhere closes it.",
-        (".chips", ".chip", ".picker", ".popover", ".option", ".stacked"),
+        (".chips", ".chip", ".picker", ".popover", ".group", ".option", ".at-github", ".stacked"),
     ),
     Part(
         "fields",

@@ -383,6 +383,7 @@ def test_only_the_fields_that_are_used_are_kept(pull: PullRequest) -> None:
         "pull_request.updated_at": "2026-11-20T10:00:00Z",
         "pull_request.head.sha": HEAD,
         "pull_request.base.ref": "main",
+        "sender.login": "octocat",
     }
     assert (delivery.action, delivery.repository) == ("closed", "octo/hello")
 
