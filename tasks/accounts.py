@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from tasks.errors import InvalidInput, NotAllowed
-from tasks.models import LoginLink, Notify, Theme, User
+from tasks.models import DiffForm, LoginLink, Notify, Theme, User
 
 MOST_NAME = 100  # characters
 MOST_PASSWORD = 1000
@@ -62,6 +62,14 @@ def set_theme(*, user: User, theme: str) -> None:
         raise InvalidInput(f"Choose one of: {', '.join(Theme.values)}.", field="theme")
     user.theme = theme
     user.save(update_fields=["theme"])
+
+
+def set_diff(*, user: User, form: str, hides_whitespace: bool) -> None:
+    """How differences are shown."""
+    if form not in DiffForm.values:
+        raise InvalidInput(f"Choose one of: {', '.join(DiffForm.values)}.", field="form")
+    user.diff_form, user.hides_whitespace = form, hides_whitespace
+    user.save(update_fields=["diff_form", "hides_whitespace"])
 
 
 def set_notify(*, user: User, notify: str) -> None:

@@ -104,6 +104,11 @@ def changes(mirror: Path, old: str, new: str) -> list[Change]:
     return found
 
 
+def patch(mirror: Path, old: str, new: str) -> bytes:
+    """What makes the new tree of the old one, ready for `git apply --index --allow-empty`."""
+    return ask(mirror, ["diff-tree", "-r", "-p", "-M", "--binary", f"-l{_RENAMES_LIMIT}", *_PLAIN, old, new, "--"])
+
+
 def hunks(mirror: Path, pairs: Sequence[tuple[str, str]], *, whitespace: str = "") -> list[list[Hunk] | None]:
     """Where the two blobs of each pair differ ("" is a side that is not there), all by one git; None where one is binary.
 

@@ -1,6 +1,6 @@
 """What is stored: one noun a file."""
 
-from tasks.models.account import LoginLink, Notify, Theme, User
+from tasks.models.account import DiffForm, LoginLink, Notify, Theme, User
 from tasks.models.agent import AgentModel, AgentSetting, Preset, RepoMcpServer
 from tasks.models.attachment import Attachment
 from tasks.models.capacity import CreationBucket
@@ -21,6 +21,7 @@ from tasks.models.sandbox import Sandbox, SandboxStatus
 from tasks.models.spending import Budget, BudgetScope, ModelCall, Price
 from tasks.models.task import Mode, Task
 from tasks.models.token import ApiToken, Scope
+from tasks.models.viewed import Viewed
 
 __all__ = [
     "ACTIVE",
@@ -38,6 +39,7 @@ __all__ = [
     "CredentialKind",
     "Delivery",
     "DeliveryStatus",
+    "DiffForm",
     "EndReason",
     "Event",
     "EventKind",
@@ -81,4 +83,5 @@ __all__ = [
     "User",
     "Variable",
     "Verdict",
+    "Viewed",
 ]

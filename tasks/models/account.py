@@ -19,18 +19,26 @@ class Notify(models.TextChoices):
     RUN = "run", "When a run is over"
 
 
+class DiffForm(models.TextChoices):
+    UNIFIED = "unified", "Unified"
+    SPLIT = "split", "Side by side"
+
+
 class User(AbstractUser):
     """Somebody who may sign in. Operators (`is_staff`) may add local repositories and see the admin."""
 
     display_name = models.CharField(max_length=100, blank=True)
     theme = models.CharField(max_length=10, choices=Theme, default=Theme.SYSTEM)
     notify = models.CharField(max_length=10, choices=Notify, default=Notify.NEVER)
+    diff_form = models.CharField(max_length=10, choices=DiffForm, default=DiffForm.UNIFIED)
+    hides_whitespace = models.BooleanField(default=False)  # of differences
     session_salt = models.CharField(max_length=32, blank=True, editable=False)
 
     class Meta(AbstractUser.Meta):
         constraints = [
             models.CheckConstraint(condition=Q(theme__in=Theme.values), name="user_theme_known"),
             models.CheckConstraint(condition=Q(notify__in=Notify.values), name="user_notify_known"),
+            models.CheckConstraint(condition=Q(diff_form__in=DiffForm.values), name="user_diff_form_known"),
         ]
 
     @property
