@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from django.conf import settings
 
 from tasks.models import FINAL, Patch, PatchKind, Run, RunStatus, Stage, Task, Turn
+from tasks.review.checks import checks_of
 from tasks.running import scheduler
 from tasks.running.lifecycle import OVER
 
@@ -40,12 +41,14 @@ def run_json(run: Run) -> dict[str, Any]:
     }
 
 
-def task_json(task: Task, runs: Iterable[Run]) -> dict[str, Any]:
+def task_json(task: Task, runs: Sequence[Run]) -> dict[str, Any]:
+    """`check` of a run is a Verdict of its newest patch, or None."""
+    checks = checks_of(runs)
     return {
         "task": task.pk,
         "url": settings.BASE_URL + task.get_absolute_url(),
         "base_commit": task.base_commit,
-        "runs": [run_json(run) for run in runs],
+        "runs": [run_json(run) | {"check": checks[run.pk].verdict if run.pk in checks else None} for run in runs],
     }
 
 

@@ -41,4 +41,3 @@ def check_again(*, run: Run, by: User) -> Check:
             checks.anew(check)
             check.refresh_from_db()
     return check
-

@@ -14,10 +14,11 @@ from django.utils import timezone
 
 from agents.adapters.base import ErrorClass
 from agents.registry import ADAPTERS
-from tasks.models import ACTIVE, EndReason, Patch, PullRequest, Run, RunStatus, Stage, Turn, TurnKind
+from tasks.models import ACTIVE, Check, EndReason, Patch, PullRequest, Run, RunStatus, Stage, Turn, TurnKind
 from tasks.running.scheduler import Place, places
 from tasks.running.verdicts import MOST_RETRIES
 from tasks.services import FAILED
+from tasks.web.check_chips import CheckChip
 from tasks.web.pull_chips import PullChip
 from tasks.web.shown.text import duration
 from tasks.web.where import Where, where_are
@@ -67,6 +68,7 @@ class RunCard:
     pull_request: PullRequest | None = None
     parent: Run | None = None  # of a branch
     where: Where = field(default_factory=Where)
+    check: Check | None = None
     turns: int = 1
     follow_ups: int = 0
     retries: int = 0
@@ -175,6 +177,10 @@ class RunCard:
         return dollars(self.run.cost_usd)
 
     @property
+    def check_chip(self) -> CheckChip | None:
+        return CheckChip(self.check) if self.check else None
+
+    @property
     def pull(self) -> PullChip | None:
         return PullChip(self.pull_request) if self.pull_request else None
 
@@ -228,9 +234,9 @@ def _newest(run_ids: Sequence[int]) -> QuerySet[Patch]:
     return Patch.objects.filter(run__in=run_ids).order_by("run_id", "-turn__number", "-kind").distinct("run_id")
 
 
-def cards_of(runs: Sequence[Run], patches: Mapping[int, Patch] | None = None) -> list[RunCard]:
+def cards_of(runs: Sequence[Run], patches: Mapping[int, Patch] | None = None, checks: Mapping[int, Check] | None = None) -> list[RunCard]:
     """A card for each run, in their order; the number of queries does not depend on theirs. `patches` are the newest by run, where they
-    are known already."""
+    are known already; `checks`, by run, are shown where they are given."""
     ids = [run.pk for run in runs]
     figures = figures_of(ids) if patches is None else {pk: _figures(patch) for pk, patch in patches.items()}
     pulls = {pull.run_id: pull for pull in PullRequest.objects.filter(run__in=ids)}
@@ -247,6 +253,7 @@ def cards_of(runs: Sequence[Run], patches: Mapping[int, Patch] | None = None) ->
             pulls.get(run.pk),
             parents.get(run.parent_id or 0),
             where[run.pk],
+            (checks or {}).get(run.pk),
             *turns.get(run.pk, (0, 0, 0, False)),
         )
         for run in runs

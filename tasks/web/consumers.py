@@ -16,12 +16,13 @@ from urllib.parse import parse_qs
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib import auth
-from django.db.models import Case, OuterRef, Subquery, When
+from django.db.models import Case, Count, Exists, OuterRef, Q, Subquery, When
+from django.db.models.functions import JSONObject
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from redis.exceptions import RedisError
 
-from tasks.models import ACTIVE, Patch, Run, RunStatus, Task, Turn, User
+from tasks.models import ACTIVE, Check, CheckStatus, Patch, Run, RunStatus, Task, Turn, User
 from tasks.running import nudge
 from tasks.web import log
 from tasks.web.activity import Endings, activity_of
@@ -30,6 +31,7 @@ from tasks.web.pull_chips import FIELDS
 logger = logging.getLogger(__name__)
 
 _OF_PULL = tuple(f"pull_request__{name}" for name in FIELDS)
+_OF_CHECK = ("status", "run", "run__status", "base__status")
 COALESCE_S = 0.15
 LOOK_S = 15.0
 GONE = 4404
@@ -156,7 +158,7 @@ class UserConsumer(Consumer):
 
 
 class TaskConsumer(UserConsumer):
-    """Says that some run of one task has moved: status, stage, patch, tokens, follow-ups."""
+    """Says that some run of one task has moved: status, stage, patch, tokens, follow-ups, checks."""
 
     def groups_to_watch(self) -> list[str]:
         task = Task.objects.visible_to(self.user).filter(pk=self.pk).first()
@@ -172,14 +174,15 @@ class TaskConsumer(UserConsumer):
         states = runs.order_by("pk").values_list(*is_where, *has_cost)
         patches = Patch.objects.filter(run__in=runs).order_by("pk").values_list("pk", "sha256")
         turns = Turn.objects.filter(run__in=runs).order_by("pk").values_list("pk", "status")
-        return self._if_new([*states, *patches, *turns])
+        checks = Check.objects.filter(patch__run__in=runs).order_by("pk").values_list("pk", *_OF_CHECK)
+        return self._if_new([*states, *patches, *turns, *checks])
 
 
 class RunConsumer(Consumer):
     """A run's events from `?after=SEQ` on, in order, without gap or double, as HTML.
 
     Messages: {"after": seq, "seq": seq, "html": fragments of the events between (which may be none), "is_news": whether
-    what stands beside the events has changed: the status, the turns that wait, the patch, the pull request}.
+    what stands beside the events has changed: the status, the turns that wait, the patch, its check, the pull request}.
     """
 
     _state: tuple[Any, ...] | None = None
@@ -190,15 +193,19 @@ class RunConsumer(Consumer):
         await super().connect()
 
     def groups_to_watch(self) -> list[str]:
-        return [nudge.run_group(self.pk)] if Run.objects.visible_to(self.user).filter(pk=self.pk).exists() else []
+        is_checked = Exists(Check.objects.filter(patch__run=OuterRef("pk"), status=CheckStatus.UNDER_WAY))
+        found = Run.objects.visible_to(self.user).filter(pk=self.pk).values_list(is_checked, flat=True).first()
+        if found is None:
+            return []
+        # The run of a check has a group of its own, in which each of its lines is told; when it moves, the user is told.
+        return [nudge.run_group(self.pk), *([nudge.user_group(self.user.pk)] if found else [])]
 
     def news(self) -> dict[str, Any] | None:
         related = ("task", "pull_request", "publication")
         run = Run.objects.visible_to(self.user).select_related(*related).filter(pk=self.pk).first()
         if run is None:
             return None
-        waiting = Turn.objects.filter(run=run, status=RunStatus.QUEUED).count()
-        state = (run.status, run.stage, run.stop_requested_at, run.generation, run.task.archived_at, waiting, *_on_github(run))
+        state = (run.status, run.stage, run.stop_requested_at, run.generation, run.task.archived_at, _beside(run), *_on_github(run))
         # The page was made before the socket was there, so the first look is news.
         is_news, self._state = state != self._state, state
         page = log.after(run, self._seq) if run.next_seq > self._seq + 1 else None
@@ -210,6 +217,14 @@ class RunConsumer(Consumer):
             message |= {"seq": page.last, "html": html, "is_news": is_news or page.has_status}
             self._seq = page.last
         return message
+
+
+def _beside(run: Run) -> Any:
+    """How many turns wait, and how the newest check stands."""
+    waiting = Count("turns", filter=Q(turns__status=RunStatus.QUEUED))
+    newest = Check.objects.filter(patch__run=OuterRef("pk")).order_by("-pk")
+    check = newest.values(row=JSONObject(**{name: name for name in ("pk", *_OF_CHECK)}))[:1]
+    return Run.objects.filter(pk=run.pk).annotate(waiting=waiting, said=Subquery(check)).values_list("waiting", "said").first()
 
 
 def _on_github(run: Run) -> tuple[Any, ...]:

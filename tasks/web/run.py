@@ -14,17 +14,18 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
 
 from tasks import services
-from tasks.models import Event, Mode, Patch, Run, RunStatus, Scope, Turn, TurnKind
+from tasks.models import Check, Event, Mode, Patch, Run, RunStatus, Scope, Turn, TurnKind
 from tasks.web import log
 from tasks.web.access import Request, action, done, go, login_or_token
 from tasks.web.cards import amount, cards_of, newest_patches
 from tasks.web.changes import changes_of
+from tasks.web.check_chips import CheckPanel
 from tasks.web.forms import FollowUpForm, can_steer
 from tasks.web.network import attempts_of
 from tasks.web.plans import PlanForm, plan_of
 from tasks.web.publishing import Publishing
 from tasks.web.pull_panel import PullPanel
-from tasks.web.sandboxes import is_gone, places_of, steps_of
+from tasks.web.sandboxes import places_of, steps_of
 
 EVENTS_AT_ONCE = 500
 
@@ -80,6 +81,7 @@ def _status(found: Run, patch: Patch | None) -> dict[str, Any]:
     return {
         "run": found,
         "task": found.task,
+        "checks": _checks(found),
         "card": (card := cards_of([found], {found.pk: patch} if patch else {})[0]),
         "publishing": Publishing.of(found, card, patch) if card.pull_request or (patch and patch.files) else None,
         "panel": PullPanel.of(found, card.pull_request) if card.pull_request else None,
@@ -89,13 +91,17 @@ def _status(found: Run, patch: Patch | None) -> dict[str, Any]:
         "waiting": _follow_ups(found),
         "can_interrupt": found.status == RunStatus.RUNNING and not card.is_stopping,
         "can_steer": can_steer(found),
-        "is_sandbox_gone": is_gone(found),
         "tokens": amount(found.input_tokens + found.output_tokens) if found.output_tokens else "",
         "place_among": f"{at + 1} of {len(siblings)}" if len(siblings) > 1 else "",
         "previous": siblings[at - 1] if at else None,
         "next": siblings[at + 1] if at + 1 < len(siblings) else None,
         "page_state": _PAGE_STATES.get(found.status, "running"),
     }
+
+
+def _checks(found: Run) -> Check | None:
+    """What this run does, when it is the one of a check."""
+    return Check.objects.filter(run=found).select_related("patch__run").defer("patch__content").first() if found.task.is_trial else None
 
 
 def _follow_ups(found: Run) -> list[Turn]:
@@ -124,8 +130,11 @@ def _work(request: Request, found: Run, patch: Patch | None, refused: PlanForm |
     tab = asked if is_asked else fitting
     shown = _TABS[tab](request, found, patch) if tab in _TABS else {}
     version = f"{patch.pk}-{patch.sha256[:16]}-{found.is_over}" if patch and tab == "changes" else ""
+    check = CheckPanel.of(found, patch) if tab == "changes" else None
+    version = f"{version}-{check.version}" if version and check else version
     version = plan.version if plan and tab == "plan" else version
     common = {"run": found, "task": found.task, "tab": tab, "is_asked": is_asked, "plan": plan, "patch": patch, "version": version}
+    common |= {"check": check}
     return common | shown
 
 

@@ -125,12 +125,6 @@ def _kept_until(run: Run, sandbox: Sandbox) -> datetime | None:
     return run.finished_at + timedelta(hours=settings.SANDBOX_RETENTION_H)
 
 
-def is_gone(run: Run) -> bool:
-    """Whether the sandbox that a follow-up would go on in is no more."""
-    gone = (SandboxStatus.LOST, SandboxStatus.DESTROYED)
-    return run.is_over and Sandbox.objects.filter(run=run, generation=run.generation, status__in=gone).exists()
-
-
 # --- steps --------------------------------------------------------------------------------------------------------------
 
 

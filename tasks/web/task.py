@@ -16,6 +16,7 @@ from django_htmx.http import trigger_client_event
 from tasks import services
 from tasks.errors import AppError
 from tasks.models import ACTIVE, Attachment, Run, RunStatus, Task, Turn, User
+from tasks.review.checks import checks_of
 from tasks.web import home
 from tasks.web.access import Request, action, done
 from tasks.web.cards import RunCard, cards_of
@@ -77,7 +78,7 @@ def task(request: Request, pk: int) -> HttpResponse:
 
 def _render(request: Request, found: Task, template: str, form: FollowUpsForm) -> HttpResponse:
     runs = list(found.runs.order_by("pk"))
-    cards = cards_of(runs)
+    cards = cards_of(runs, checks=checks_of(runs))
     context = {
         "task": found,
         "cards": cards,

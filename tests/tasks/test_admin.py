@@ -25,6 +25,7 @@ from tasks.models import (
     Attachment,
     Budget,
     BudgetScope,
+    Check,
     CreationBucket,
     Credential,
     Delivery,
@@ -81,6 +82,7 @@ MODELS = [
         RepoMcpServer,
         CreationBucket,
         PreparedEnvironment,
+        Check,
         Delivery,
         GitHubRequest,
     ),
@@ -125,6 +127,7 @@ def add_one_of_each(make_run: MakeRun, number: int = 1) -> Run:
     Preset.objects.create(owner=owner, name=f"{HOSTILE} {number}", choices=[{"agent": HOSTILE}])
     RepoMcpServer.objects.create(repo=run.task.repo, name=f"{HOSTILE} {number}", command=[HOSTILE])
     ModelCall.objects.create(user=owner, run=run, turn=turn, provider="openai", model=HOSTILE, status=200, cost_usd="0.5")
+    Check.objects.create(repo=run.task.repo, run=run, base_commit="0", command=HOSTILE, output=HOSTILE, error=HOSTILE)
     environment = PreparedEnvironment.objects.create(repo=run.task.repo, backend="e2b", key=f"{number}", base_commit="0", log=HOSTILE)
     run.sandboxes.update(
         prepared=environment, notice=HOSTILE, record={"template": HOSTILE}, expires_at=timezone.now(), lost_at=timezone.now()

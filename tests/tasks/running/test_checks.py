@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 from django.conf import settings as configured
@@ -66,10 +68,10 @@ def make(make_run: MakeRun, make_task: Callable[..., Task]) -> MakeRun:
 
 
 @pytest.fixture
-def end(local: FakeBackend, django_capture_on_commit_callbacks: Callable[..., object]) -> Callable[..., Run]:
+def end(local: FakeBackend, django_capture_on_commit_callbacks: Callable[..., AbstractContextManager[Any]]) -> Callable[..., Run]:
     """End the turn that a run is at, with this patch."""
 
-    def end(run: Run, content: bytes = PATCH, *, code: int = 0, reason: str = "exit", **turn: object) -> Run:
+    def end(run: Run, content: bytes = PATCH, *, code: int = 0, reason: str = "exit", **turn: Any) -> Run:
         row = run.sandboxes.get(generation=run.generation)
         local.boxes.setdefault(row.ref, local.make(row.ref)).ref = row.ref
         at_work = run.turns.get(status=RunStatus.RUNNING)
@@ -102,7 +104,7 @@ def check_of(run: Run) -> Check:
     return Check.objects.select_related("base__run", "run", "patch").filter(patch__run=run).latest("pk")
 
 
-def come(check: Check | None, *, code: int = 0, **said: object) -> None:
+def come(check: Check | None, *, code: int | None = 0, **said: object) -> None:
     """Let the run of a check end so."""
     assert check is not None
     run = Run.objects.get(checks=check)
@@ -217,7 +219,7 @@ def test_what_a_lost_nudge_left_undone_reconcile_does(make: MakeRun, end: End, m
     reconcile.reconcile()
     check = check_of(run)
     assert check.run is not None
-    lifecycle.finish(check.run.pk, source=[check.run.status], to=RunStatus.CANCELED)
+    lifecycle.finish(check.run.pk, source=[RunStatus(check.run.status)], to=RunStatus.CANCELED)
     reconcile.reconcile()
     assert check_of(run).status == CheckStatus.CANCELED
 
@@ -298,7 +300,7 @@ def test_what_is_said_of_an_earlier_patch_is_not_said_of_a_newer_one(make: MakeR
 
 @pytest.mark.parametrize("how", ["archive", "stop"])
 def test_archive_and_stop_of_the_task_stop_its_checks(
-    make: MakeRun, end: End, alice: User, how: str, django_capture_on_commit_callbacks: Callable[..., object]
+    make: MakeRun, end: End, alice: User, how: str, django_capture_on_commit_callbacks: Callable[..., AbstractContextManager[Any]]
 ) -> None:
     run = end(make())
     other = end(make(run.task))
@@ -315,7 +317,7 @@ def test_archive_and_stop_of_the_task_stop_its_checks(
 
 
 def test_again_begins_anew_and_a_base_that_came_to_nothing_too(
-    make: MakeRun, end: End, alice: User, django_capture_on_commit_callbacks: Callable[..., object]
+    make: MakeRun, end: End, alice: User, django_capture_on_commit_callbacks: Callable[..., AbstractContextManager[Any]]
 ) -> None:
     run = end(make())
     come(check_of(run), code=1)

@@ -17,6 +17,7 @@ from pytest_django import Settings
 from tasks.models import (
     ApiToken,
     Attachment,
+    Check,
     Credential,
     Event,
     GitHubAccount,
@@ -102,6 +103,9 @@ class World:
         patch = Patch.objects.create(run=run, turn=turn, kind="final", content=b"", sha256="0" * 64, files=files, additions=1, deletions=1)
         Publication.objects.create(run=run, by=self.owner, patch=patch, message="x", title="x", base="main", pushed="0" * 64)
         PullRequest.objects.create(run=run, number=1, url="https://github.com/acme/shop/pull/1", branch="b", checks="failure")
+        alike = {"repo": task.repo, "base_commit": task.base_commit, "command": f"make {run.pk}", "status": "failed"}
+        hidden = self.make_run(self.make_task(repo=task.repo, is_trial=True), status="succeeded")
+        Check.objects.create(patch=patch, base=Check.objects.create(**alike), run=hidden, output="no\n", seconds=1, **alike)
         self._log(run, turn)
         run.refresh_from_db()
         return run
@@ -197,6 +201,7 @@ CALLS: dict[str, list[Call]] = {
     "run-pull-reviews": [Call(lambda world: [world.over.pk], status=302), do("@over", prompt="")],
     "run-stop": [do("@working")],
     "run-retry": [do("@over")],
+    "run-check": [do("@begun")],
     "run-follow-up": [do("@over", prompt="more"), do("@over", prompt="", status=422)],
     "run-withdraw": [do("@working", "2")],
     "run-send-now": [do("@working", "2")],
