@@ -43,7 +43,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='repo',
             name='from_github',
-            field=models.CharField(choices=[('off', 'None'), ('restricted', 'Restricted'), ('as_others', 'As other tasks')], default='restricted', max_length=20),
+            field=models.CharField(choices=[('off', 'Off'), ('restricted', 'Restricted'), ('as_others', 'As other tasks')], default='restricted', max_length=20),
         ),
         migrations.AddField(
             model_name='task',

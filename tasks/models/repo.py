@@ -24,7 +24,7 @@ class NetworkPreset(models.TextChoices):
 class FromGitHub(models.TextChoices):
     """What tasks that are asked for at GitHub, by a mention or a label, may do."""
 
-    OFF = "off", "None"
+    OFF = "off", "Off"
     RESTRICTED = "restricted", "Restricted"
     AS_OTHERS = "as_others", "As other tasks"
 
