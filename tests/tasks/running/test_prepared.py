@@ -19,6 +19,8 @@ from tasks.models import (
     Event,
     EventKind,
     Operation,
+    Patch,
+    PatchKind,
     PreparedEnvironment,
     PreparedStatus,
     Repo,
@@ -30,7 +32,7 @@ from tasks.models import (
     Turn,
     User,
 )
-from tasks.running import events, jobs, lifecycle, nudge, operations, prepared, reconcile
+from tasks.running import checks, events, jobs, lifecycle, nudge, operations, prepared, reconcile, specs
 from tests.tasks.conftest import MakeRun
 from tests.tasks.running.fake import FakeBackend
 
@@ -137,6 +139,25 @@ def test_the_second_run_begins_with_it_and_says_so(shop: Shop, local: FakeBacken
     assert row.expires_at > timezone.now() + timedelta(days=1)
     told = Event.objects.get(run=run, data__has_key="prepared").data["prepared"]
     assert told == {"at": row.created_at.isoformat(), "seconds": 42.0}
+
+
+def test_a_check_begins_with_it_and_has_its_patch_on_top(shop: Shop, local: FakeBackend) -> None:
+    run = shop.start()
+    row = shop.build()
+    Repo.objects.update(check_command="make test")
+    files = [{"path": "x", "additions": 1, "deletions": 0}]
+    patch = Patch.objects.create(run=run, turn=run.turns.get(), kind=PatchKind.FINAL, content=b"x", sha256="x", files=files)
+    check = checks.want(Patch.objects.get(pk=patch.pk))
+    assert check is not None
+    jobs.tend_check(check.pk)
+    hidden = Run.objects.get(checks=check)
+    lifecycle.move(hidden.pk, source=[RunStatus.QUEUED], to=RunStatus.STARTING)
+    jobs.start_turn(hidden.pk, 1)
+    assert steps(local) == ["agent"]
+    box = local.made[-1]
+    assert box.spec.prepared == row.ref
+    assert box.turns[-1].checkout.patch == specs.RESTORED_PATCH
+    assert box.files[specs.RESTORED_PATCH] == b"x"
 
 
 def test_handed_over_again_the_turn_is_the_same(shop: Shop, local: FakeBackend) -> None:
