@@ -108,7 +108,11 @@ def _applied(mirror: Path, base_commit: str, patch: bytes, timeout: float) -> st
 
 
 def _make(mirror: Path, timeout: float) -> None:
+    if not mirror.exists():
+        raise RepoUnavailable("Our copy of the repository is not here, so this cannot be shown. Fetch the repository again.")
     place = place_of(mirror)
+    if not mirror.exists():
+        raise RepoUnavailable("Our copy of the repository is not there any more. Fetch the repository again.")
     new = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
     try:
         object_format = git(["rev-parse", "--show-object-format"], git_dir=mirror, timeout=timeout).decode().strip()

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from agents.adapters.base import ErrorClass
 from agents.registry import ADAPTERS
+from tasks.choices import COMBINES
 from tasks.models import ACTIVE, Check, EndReason, Patch, PullRequest, Run, RunStatus, Stage, Turn, TurnKind
 from tasks.running.scheduler import Place, places
 from tasks.running.verdicts import MOST_RETRIES
@@ -154,6 +155,11 @@ class RunCard:
     def origin(self) -> str:
         """Of a branch, where it came from."""
         return f"turn {self.run.parent_turn} of attempt {self.parent.attempt}" if self.parent else ""
+
+    @property
+    def combines(self) -> list[int]:
+        """The ids of the runs whose patches it was given."""
+        return list(self.run.options.get(COMBINES, []))
 
     @property
     def since(self) -> datetime | None:

@@ -165,6 +165,10 @@ class Chip:
         return "" if card.run.status in (*ACTIVE, RunStatus.SUCCEEDED) else RunStatus(card.run.status).label.lower()
 
     @property
+    def has_chosen(self) -> bool:
+        return any(card.run.chosen_at for card in self.cards)
+
+    @property
     def figures(self) -> tuple[str, str] | None:
         """Lines added and removed, from the least to the most where attempts differ: ("+12–88", "−3")."""
         found = [card.figures for card in self.cards if card.figures and card.figures.files]
@@ -228,7 +232,8 @@ class TaskRow:
         groups: dict[tuple[Any, ...], list[RunCard]] = {}
         for card in self.cards:
             models.setdefault(card.run.agent, set()).add(card.run.model)
-            groups.setdefault((card.run.agent, card.run.model, card.run.status, card.is_stopping), []).append(card)
+            key = (card.run.agent, card.run.model, card.run.status, card.is_stopping, card.run.chosen_at is not None)
+            groups.setdefault(key, []).append(card)
         return [Chip(cards, len(models[cards[0].run.agent]) > 1) for cards in groups.values()]
 
     @property

@@ -82,6 +82,10 @@ def _render(request: Request, found: Task, template: str, form: FollowUpsForm) -
     context = {
         "task": found,
         "cards": cards,
+        "standing": [card for card in cards if card.run.set_aside_at is None],
+        "aside": [card for card in cards if card.run.set_aside_at],
+        "comparable": sum(bool(card.figures) for card in cards),
+        "has_choice": any(card.run.chosen_at for card in cards),
         "state": _state(found, cards),
         "active": sum(card.can_stop for card in cards),
         "failed": len(services.failed_runs(runs)),

@@ -13,6 +13,7 @@ from agents.adapters.base import Model
 from agents.adapters.shell import ShellAdapter
 from agents.registry import ADAPTERS
 from tasks.models import User
+from tests.tasks.review.conftest import workshop as workshop
 
 
 @pytest.fixture
