@@ -1,4 +1,5 @@
 // Shortcuts of single keys. Whatever has [data-key] is reached by it: a field is focused, anything else is clicked; "g t" is g, then t.
+// A page's script may take a key for itself: it is offered to it as a "shortcut" event first.
 "use strict";
 
 (() => {
@@ -16,6 +17,7 @@
 
   const open = () => {
     for (const row of dialog.querySelectorAll("[data-needs]")) row.hidden = !target(row.dataset.needs);
+    for (const row of dialog.querySelectorAll("[data-where]")) row.hidden = (row.dataset.needs && row.hidden) || !document.querySelector(row.dataset.where);
     dialog.showModal();
   };
   const go = (element) => {
@@ -32,6 +34,7 @@
     const keys = first && event.timeStamp - at < SEQUENCE_MS ? `${first} ${event.key}` : event.key;
     first = event.key === "g" ? "g" : "";
     at = event.timeStamp;
+    if (!document.dispatchEvent(new CustomEvent("shortcut", { detail: keys, cancelable: true }))) return event.preventDefault();
     const found = keys === "?" ? null : target(keys);
     if (found) go(found);
     else if (keys === "?") open();

@@ -1,90 +1,318 @@
-"""A patch on the page: one panel a file, bounded whatever the patch holds."""
+"""The changes of a run, file by file: their page, and what it fetches later.
+
+What is shown of a run is named by `since`, in all these addresses alike: "" is its whole change, "turn" its last turn, and N what
+came after turn N. A file is named by `file`, its anchor.
+"""
 
 from __future__ import annotations
 
-import re
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import wraps
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-from django.db.models import Value
-from django.db.models.functions import Length, Substr
-from django.utils.safestring import SafeString
+from django.contrib.auth.decorators import login_required
+from django.db.models import F
+from django.http import Http404, HttpResponse, QueryDict
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import content_disposition_header
+from django.views.decorators.http import require_GET, require_safe
 
-from tasks.models import Patch
-from tasks.web.shown import patch_html
+from tasks import accounts, attachments
+from tasks.errors import AppError
+from tasks.git.changes import contents, patch
+from tasks.models import Patch, Run
+from tasks.review import diffs
+from tasks.review.diffs import File
+from tasks.review.render import Form, Options, Rendered, gap
+from tasks.review.render import render as rendered_of
+from tasks.review.search import search
+from tasks.review.trees import Change
+from tasks.review.viewed import mark, viewed
+from tasks.web.access import Request, View, action
+from tasks.web.changed_files import LARGEST_PICTURE, Shown, tree_of
+from tasks.web.run import find_run
 
-MOST_PATCH = 256 * 1024  # bytes of a patch on the page; the download has all
-MOST_FILES = 500
-OPEN_LINES = 400  # a longer file starts closed,
-OPEN_LINES_IN_ALL = 1500  # and so does what comes after as much as this
-
-_FILE = re.compile(rb"^diff --git ", re.MULTILINE)  # never within a hunk, whose lines begin with a space, +, − or \
+MOST_FILES = 300  # on one page
+MOST_AT_ONCE = 20  # files whose lines are fetched together
+MOST_WORDS = 200  # characters that are searched for
+MOST_RAW = 64 * 1024 * 1024  # bytes of a version of a file
+PAGE_MS, LATER_MS, AGAIN_MS = 50, 200, 4_000  # for highlighting: with the page, as one scrolls, and when nothing else is to do
 
 
 @dataclass(frozen=True)
-class FilePanel:
-    """One file of a patch. `file` is its entry in `Patch.files`; `html` its hunks, or "" when there is nothing to read."""
+class Asked:
+    """What a request is about. `patches` are the run's, the newest first, one a turn."""
 
-    number: int
-    file: Mapping[str, Any]
-    html: SafeString
-    note: str
-    is_open: bool
-    is_cut: bool
-    digest: str
+    run: Run
+    patches: Sequence[Patch]
+    since: str
+    options: Options
+
+    @classmethod
+    def of(cls, request: Request, pk: int) -> Asked:
+        run = find_run(request, pk)
+        newest = run.patches.annotate(turn_number=F("turn__number")).defer("content", "files", "left_out")
+        patches = newest.order_by("-turn_number", "-kind").distinct("turn_number")
+        user = request.user
+        options = Options(Form(user.diff_form), "all" if user.hides_whitespace else "")
+        return cls(run, list(patches), _since((request.POST or request.GET).get("since", "")), options)
 
     @property
-    def base(self) -> str:
-        return str(self.file["path"]).rpartition("/")[2]
+    def patch(self) -> Patch | None:
+        return self.patches[0] if self.patches else None
 
     @property
-    def folder(self) -> str:
-        """What stands before `base`, with its slash: where there is little room, this is what shortens."""
-        return str(self.file["path"]).removesuffix(self.base)
+    def before(self) -> Patch | None:
+        """What the change begins at; None is the base commit."""
+        earlier = self.patches[1:]
+        if self.since.isdecimal():
+            earlier = [each for each in earlier if self.number(each) <= int(self.since)]
+        return earlier[0] if self.since and earlier else None
+
+    @property
+    def change(self) -> Change:
+        if self.patch is None:
+            raise Http404
+        return Change(self.run.task, self.before, self.patch)
+
+    @property
+    def version(self) -> str:
+        return f"{self.patch.pk}-{self.patch.sha256[:16]}" if self.patch else ""
+
+    @property
+    def earlier_turns(self) -> list[int]:
+        """Turns since which the change can be looked at, beside the last one."""
+        return [self.number(each) for each in self.patches[2:]]
+
+    def number(self, patch: Patch) -> int:
+        return int(patch.turn_number)  # type: ignore[attr-defined]  # annotated
+
+    def address(self, name: str = "run-changes", **more: str) -> str:
+        """With a query, which "&" goes on with."""
+        query = urlencode({key: value for key, value in {"since": self.since, **more}.items() if value})
+        return f"{reverse(name, args=[self.run.pk])}?{query}"
+
+    def files(self) -> list[File]:
+        return self.change.ask(diffs.files)
+
+    def file(self, anchor: str) -> File:
+        """The changed file of this anchor, else 404."""
+        for file in self.files():
+            if file.anchor == anchor:
+                return file
+        raise Http404
+
+    def tables(self, files: Sequence[File], budget_ms: float) -> list[Rendered]:
+        gap_href = f"{self.address('run-changes-gap')}&"
+
+        def ask(mirror: Path, old: str, new: str) -> list[Rendered]:
+            return rendered_of(mirror, files, self.options, budget_ms=budget_ms, gap_href=gap_href)
+
+        return self.change.ask(ask)
 
 
-def changes_of(patch: Patch) -> dict[str, Any]:
-    """The beginning of a patch as panels, and the list of its files as (number of its panel or 0, file)."""
-    head, size = Patch.objects.values_list(Substr("content", Value(1), Value(MOST_PATCH)), Length("content")).get(pk=patch.pk)
-    shown = panels(bytes(head), patch.files, is_cut=size > MOST_PATCH)
-    listed = list(enumerate(patch.files[:MOST_FILES], 1))
+def _since(asked: str) -> str:
+    return asked if asked == "turn" or (asked.isdecimal() and len(asked) < 9) else ""
+
+
+def says_why(view: View) -> View:
+    """A view that answers with one sentence when the change cannot be read."""
+
+    @wraps(view)
+    def wrapped(request: Request, pk: int) -> HttpResponse:
+        try:
+            return view(request, pk)
+        except AppError as error:
+            return HttpResponse(error.message, status=503, content_type="text/plain; charset=utf-8")
+
+    return wrapped
+
+
+# --- the page -----------------------------------------------------------------------------------------------------------
+
+
+@login_required
+@require_GET
+def page(request: Request, pk: int) -> HttpResponse:
+    """The page from `file` on, or from the top; or whether there is news ("news"), for its scripts."""
+    asked = Asked.of(request, pk)
+    context: dict[str, Any] = {"asked": asked, "run": asked.run, "task": asked.run.task, "patch": asked.patch}
+    context["last_seq"] = asked.run.next_seq - 1
+    if request.htmx and request.htmx.target == "news":
+        if asked.patch is None or (seen := request.GET.get("seen", "")) == asked.version:
+            return HttpResponse(status=204)
+        files = Patch.objects.values_list("files", flat=True).get(pk=asked.patch.pk)
+        return render(request, "tasks/changes.html#newer", context | {"seen": seen, "file_count": len(files)})
+    if asked.patch is not None:
+        try:
+            context |= _page(request, asked)
+        except AppError as error:
+            context["error"] = error.message
+    return render(request, "tasks/changes.html", context)
+
+
+def _page(request: Request, asked: Asked) -> dict[str, Any]:
+    files = asked.files()
+    start = next((at for at, file in enumerate(files) if file.anchor == request.GET.get("file")), None)
+    first = (start or 0) - (start or 0) % MOST_FILES
+    here = files[first : first + MOST_FILES]
+    later = files[start or 0 : first + MOST_FILES]
+    seen = viewed(user=request.user, run=asked.run)
+    # A file that was asked for comes whatever it is. Those that were viewed start closed, so they need not come.
+    chosen = later[:1] if start is not None else []
+    open_ones = [file for file in later[len(chosen) :] if file.digest not in seen]
+    coming = chosen + ([] if chosen and chosen[0].is_large else diffs.first_screen(open_ones))
+    tables = dict(zip((file.anchor for file in coming), asked.tables(coming, PAGE_MS), strict=True))
+    shown = [Shown(file, tables.get(file.anchor), file.digest in seen) for file in here]
     return {
-        "panels": shown,
-        "listed": [(number if number <= len(shown) else 0, file) for number, file in listed],
-        "patch_size": size,
-        "is_patch_cut": size > MOST_PATCH,
-        "is_list_cut": len(patch.files) > MOST_FILES,
+        "files": shown,
+        "tree": tree_of(shown),
+        "count": len(files),
+        "viewed_count": sum(file.digest in seen for file in files),
+        "additions": sum(file.change.additions for file in files),
+        "deletions": sum(file.change.deletions for file in files),
+        "chosen": chosen[0].anchor if chosen else "",
+        "first": first + 1,
+        "last": first + len(here),
+        "previous": files[first - MOST_FILES] if first else None,
+        "next": files[first + MOST_FILES] if first + MOST_FILES < len(files) else None,
     }
 
 
-def panels(content: bytes, files: Sequence[Mapping[str, Any]], *, is_cut: bool = False) -> list[FilePanel]:
-    """The files of a patch, of which `content` is the beginning, in its order, which is the one of `files`."""
-    starts = [match.start() for match in _FILE.finditer(content)]
-    sections = [content[start:end] for start, end in pairwise([*starts, len(content)])]
-    found: list[FilePanel] = []
-    lines_left = OPEN_LINES_IN_ALL
-    for number, (section, file) in enumerate(zip(sections, files, strict=False), 1):
-        is_last_cut = is_cut and number == len(sections)
-        html, note = _body(section, file)
-        lines = section.count(b"\n")
-        is_open = bool(html) and lines <= min(OPEN_LINES, lines_left)
-        lines_left -= lines if is_open else 0
-        digest = f"{zlib.crc32(section):08x}{'+' if is_last_cut else ''}"
-        found.append(FilePanel(number, file, html, note, is_open, is_last_cut, digest))
-    return found
+@login_required
+@require_GET
+@says_why
+def files(request: Request, pk: int) -> HttpResponse:
+    """The lines of the files that are asked for; with `again`, there is time to highlight all."""
+    asked = Asked.of(request, pk)
+    wanted = set(request.GET.getlist("file")[:MOST_AT_ONCE])
+    found = [file for file in asked.files() if file.anchor in wanted]
+    tables = asked.tables(found, AGAIN_MS if "again" in request.GET else LATER_MS)
+    shown = [Shown(file, table, is_viewed=False) for file, table in zip(found, tables, strict=True)]
+    return render(request, "tasks/changed_bodies.html", {"asked": asked, "run": asked.run, "files": shown})
 
 
-def _body(section: bytes, file: Mapping[str, Any]) -> tuple[SafeString, str]:
-    """The hunks of one file as HTML, and a sentence instead where there are none."""
-    header, at, hunks = section.partition(b"\n@@ ")
-    if at:
-        return patch_html(b"@@ " + hunks), ""
-    if file.get("is_binary"):
-        return SafeString(), "A binary file; the patch has its bytes."
-    modes = re.findall(rb"^(?:old|new) mode (\d+)$", header, re.MULTILINE)
-    if len(modes) == 2:
-        return SafeString(), f"Its mode went from {modes[0].decode()} to {modes[1].decode()}; its content is the same."
-    return SafeString(), {"renamed": "Moved without a change."}.get(str(file.get("state")), "An empty file.")
+@login_required
+@require_GET
+@says_why
+def gap_lines(request: Request, pk: int) -> HttpResponse:
+    """Equal lines between changes: rows for scripts, else a page."""
+    asked = Asked.of(request, pk)
+    places = [request.GET.get(name, "") for name in ("old", "new", "lines")]
+    if not all(place.isdecimal() and len(place) < 9 for place in places):
+        raise Http404
+    file = asked.file(request.GET.get("file", ""))
+    old, new, lines = map(int, places)
+    rows = asked.change.ask(lambda mirror, *_: gap(mirror, file, old, new, lines, asked.options, budget_ms=LATER_MS))
+    if request.htmx:
+        return HttpResponse(f"<table>{rows.html}</table>")
+    context = {
+        "asked": asked,
+        "run": asked.run,
+        "task": asked.run.task,
+        "file": file,
+        "rows": rows.html,
+        "start": new,
+        "end": new + lines - 1,
+    }
+    return render(request, "tasks/changes_gap.html", context)
+
+
+@login_required
+@require_GET
+def found(request: Request, pk: int) -> HttpResponse:
+    """Where in the whole change the words `q` are."""
+    asked = Asked.of(request, pk)
+    words = request.GET.get("q", "").strip()[:MOST_WORDS]
+    context = {"asked": asked, "run": asked.run, "task": asked.run.task, "words": words}
+    if words and asked.patch:
+        try:
+            files = asked.files()
+            context["found"] = asked.change.ask(lambda mirror, *_: list(search(mirror, files, words)))
+        except AppError as error:
+            context["error"] = error.message
+    return render(request, "tasks/changes_found.html#found" if request.htmx else "tasks/changes_found.html", context)
+
+
+# --- bytes --------------------------------------------------------------------------------------------------------------
+
+
+@login_required
+@require_safe
+@says_why
+def blob(request: Request, pk: int) -> HttpResponse:
+    """A file as it was (`side=old`) or is. Only what is a picture for sure is shown as one; all else is plain text."""
+    asked = Asked.of(request, pk)
+    file = asked.file(request.GET.get("file", ""))
+    is_old = request.GET.get("side") == "old"
+    change = file.change
+    name, size, path = (change.old_blob, file.old_size, change.old_path) if is_old else (change.new_blob, file.new_size, change.path)
+    content = asked.change.ask(lambda mirror, *_: contents(mirror, {name: size}, most=MOST_RAW)).get(name) if name else None
+    if content is None or change.is_submodule:
+        raise Http404
+    kind = _picture(content) if len(content) <= LARGEST_PICTURE else ""
+    return HttpResponse(
+        content,
+        content_type=kind or "text/plain; charset=utf-8",
+        headers=_LOCKED | {"Content-Disposition": _disposition("download" in request.GET, path.rpartition("/")[2])},
+    )
+
+
+_LOCKED = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, no-cache",
+}
+
+
+def _picture(content: bytes) -> str:
+    """The type of a picture, by how it begins; "" for anything else."""
+    kind = "image/avif" if content[4:12] in (b"ftypavif", b"ftypavis") else attachments.type_of("", content)
+    return kind if kind in {*attachments.PICTURES, "image/avif"} else ""
+
+
+def _disposition(is_download: bool, name: str) -> str:
+    name = name.encode(errors="replace").decode()  # bytes that are no UTF-8 cannot be in a header
+    return content_disposition_header(is_download, name) or "inline"
+
+
+@login_required
+@require_safe
+@says_why
+def download(request: Request, pk: int) -> HttpResponse:
+    """What is shown as a patch. Its bytes are the agent's: plain text, never sniffed."""
+    asked = Asked.of(request, pk)
+    content = asked.change.ask(patch)
+    name = f"run-{pk}{f'-since-{asked.since}' if asked.since else ''}.patch"
+    headers = _LOCKED | ({"Content-Disposition": f'attachment; filename="{name}"'} if "download" in request.GET else {})
+    return HttpResponse(content, content_type="text/plain; charset=utf-8", headers=headers)
+
+
+# --- what is remembered -------------------------------------------------------------------------------------------------
+
+
+@action("run-changes")
+def view_file(request: Request, pk: int) -> HttpResponse:
+    """Mark a file as viewed, or with an empty `viewed` as not. 409: it has changed since the page was made."""
+    asked = Asked.of(request, pk)
+    file = asked.file(request.POST.get("file", ""))
+    if file.digest != request.POST.get("digest"):
+        return HttpResponse("This file has changed since. Look at it again.", status=409, content_type="text/plain; charset=utf-8")
+    mark(user=request.user, run=asked.run, file=file, is_viewed=bool(request.POST.get("viewed")))
+    return HttpResponse(status=204) if request.htmx else redirect(f"{asked.address(file=file.anchor)}#{file.anchor}")
+
+
+@action("run-changes")
+def look(request: Request, pk: int) -> HttpResponse:
+    """How differences are shown from now on: `form`, and whether `whitespace` is hidden. What is not sent stays as it is."""
+    asked = Asked.of(request, pk)
+    sent: QueryDict = request.POST
+    hides = sent["whitespace"] == "hide" if "whitespace" in sent else request.user.hides_whitespace
+    accounts.set_diff(user=request.user, form=sent.get("form", request.user.diff_form), hides_whitespace=hides)
+    at = sent.get("at", "")
+    return redirect(f"{asked.address(file=at)}#{at}" if at.isalnum() else asked.address())

@@ -15,10 +15,10 @@ from django.views.decorators.http import require_GET
 
 from tasks import services
 from tasks.models import Check, Event, Mode, Patch, Run, RunStatus, Scope, Turn, TurnKind
+from tasks.review.diffs import anchor
 from tasks.web import log
 from tasks.web.access import Request, action, done, go, login_or_token
 from tasks.web.cards import amount, cards_of, newest_patches
-from tasks.web.changes import changes_of
 from tasks.web.check_chips import CheckPanel
 from tasks.web.forms import FollowUpForm, can_steer
 from tasks.web.network import attempts_of
@@ -28,6 +28,7 @@ from tasks.web.pull_panel import PullPanel
 from tasks.web.sandboxes import places_of, steps_of
 
 EVENTS_AT_ONCE = 500
+MOST_FILES = 500  # of a change in the list beside the conversation
 
 
 def find_run(request: Request, pk: int) -> Run:
@@ -138,13 +139,20 @@ def _work(request: Request, found: Run, patch: Patch | None, refused: PlanForm |
     return common | shown
 
 
+def _listed(patch: Patch) -> list[tuple[str, dict[str, Any]]]:
+    """The first files of a patch, each with its anchor on the page of the changes."""
+    return [(anchor(file["path"]), file) for file in patch.files[:MOST_FILES]]
+
+
 def _network(request: Request, found: Run, patch: Patch | None) -> dict[str, Any]:
     until = request.GET.get("until", "")
     return {"attempts": attempts_of(found, int(until) if until.isdecimal() and len(until) < 19 else None)}
 
 
 _TABS: dict[str, Callable[[Request, Run, Patch | None], dict[str, Any]]] = {
-    "changes": lambda request, found, patch: changes_of(patch) if patch else {},
+    "changes": lambda request, found, patch: (
+        {"listed": [(anchor(file["path"]), file) for file in patch.files[:MOST_FILES]]} if patch else {}
+    ),
     "network": _network,
     "sandbox": lambda request, found, patch: {"places": places_of(found), "steps": steps_of(found)},
 }

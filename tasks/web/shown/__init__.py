@@ -5,7 +5,6 @@ from tasks.web.shown.ansi import log_html
 from tasks.web.shown.events import Shown, data_of, key_of, show, whole
 from tasks.web.shown.history import Standing, standings
 from tasks.web.shown.markdown import markdown_html
-from tasks.web.shown.patches import patch_html
 from tasks.web.shown.text import MOST_SHOWN, count, cut, duration, took
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "log_html",
     "markdown_html",
     "name_html",
-    "patch_html",
     "show",
     "standings",
     "text_html",

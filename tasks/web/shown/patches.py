@@ -1,4 +1,4 @@
-"""Differences as HTML: raw patches, and the small ones that a tool's result brings along."""
+"""The small differences that a tool's result brings along, as HTML."""
 
 from __future__ import annotations
 
@@ -17,22 +17,6 @@ MOST_LINES = 400  # of one file's difference in the log
 MOST_FILES = 20
 MOST_COMPARED = 200_000  # characters of one side
 MOST_PAIRS = 20_000  # of equal lines: what comparing costs grows with them
-
-_LOOKS = {"+": "added", "-": "removed", "\\": "quiet"}
-
-
-def patch_html(content: bytes) -> SafeString:
-    """A raw patch with its lines told apart. Bytes that are no UTF-8 are shown as U+FFFD; `content` may end anywhere."""
-    shown, is_in_hunk = [], False
-    for line in content.decode(errors="replace").removesuffix("\n").split("\n"):
-        if line.startswith("@@ "):
-            is_in_hunk, look = True, "hunk"
-        elif is_in_hunk and line[:1] in ("+", "-", " ", "\\"):
-            look = _LOOKS.get(line[:1], "")
-        else:
-            is_in_hunk, look = False, "file" if line.startswith("diff --git ") else "quiet"
-        shown.append(f'<span class="{look}">{text_html(line)}\n</span>' if look else f"{text_html(line)}\n")
-    return mark_safe("".join(shown))  # noqa: S308 (every line went through text_html)
 
 
 @dataclass(frozen=True)

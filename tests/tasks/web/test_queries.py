@@ -164,6 +164,7 @@ def filled(world: World, data: dict[str, Any]) -> dict[str, Any]:
     return {name: pk(world, value) if isinstance(value, str) else value for name, value in data.items()}
 
 
+NO_MIRROR = Call(lambda world: [world.run.pk], lambda world: {"old": 1, "new": 1, "lines": 1}, status=503)
 NEW_TASK = {"prompt": "Do it", "repo": "@spare", "runs-shell": "1"}
 CALLS: dict[str, list[Call]] = {
     "home": [show(), show(archived=""), show(q="find me"), part(show(), "tasks"), part(show(), "older")],
@@ -197,6 +198,11 @@ CALLS: dict[str, list[Call]] = {
     "run-pull-update": [do("@over", status=422)],
     "run-pull-names": [show("@run")],
     "run-transcript": [show("@run")],
+    **{f"run-changes-{name}": [NO_MIRROR] for name in ("files", "gap", "blob", "patch")},
+    "run-changes": [show("@run"), show("@run", since="turn"), part(show("@run", seen="x"), "news")],
+    "run-changes-found": [show("@run", q="x")],
+    "run-changes-viewed": [do("@run", file="f00000000")],
+    "run-changes-look": [do("@run", form="split")],
     "run-pull-resolve": [do("@over")],
     "run-pull-merge": [Call(lambda world: [world.over.pk], status=302), do("@over")],
     "run-pull-ready": [do("@over")],

@@ -48,19 +48,3 @@ def test_how_long_something_took(seconds: float | None, text: str) -> None:
 @pytest.mark.parametrize(("number", "text"), [(0, "0"), (812, "812"), (4_200, "4.2k"), (4_000, "4k"), (48_100, "48k"), (1_300_000, "1.3M")])
 def test_many_of_something(number: float, text: str) -> None:
     assert shown.count(number) == text
-
-
-def test_a_patch_has_its_lines_told_apart() -> None:
-    patch = (
-        b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n--- <old>\n+new\n same\n\\ No newline at end of file\ndiff --git a/y b/y\n"
-    )
-    html = shown.patch_html(patch)
-    assert '<span class="file">diff --git a/x b/x\n</span>' in html
-    assert '<span class="quiet">--- a/x\n</span>' in html
-    assert '<span class="removed">--- &lt;old&gt;\n</span>' in html
-    assert '<span class="added">+new\n</span>' in html
-    assert '<span class="file">diff --git a/y b/y\n</span>' in html
-
-
-def test_a_patch_that_is_no_text_is_shown() -> None:
-    assert "\ufffd" in shown.patch_html(b"@@ -1 +1 @@\n+\xff\xfe\x00")

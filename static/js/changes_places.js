@@ -1,0 +1,163 @@
+// Places on the page of changes: which file is being read, addresses of lines, and the keys that lead from one to the next.
+"use strict";
+
+(() => {
+  if (!asynccode.changes) return;
+  const { root, list, bar, load, isLoaded, setOpen, widen } = asynccode.changes;
+  const MARGIN = 8; // px between the bar and a file that one went to
+  const sections = () => [...list.querySelectorAll(":scope > .changed-file")];
+  const edge = () => bar.getBoundingClientRect().bottom;
+  const topOf = (element) => element.getBoundingClientRect().top;
+
+  // The file at the upper edge of the window. Sections are in order, so few of them need be looked at.
+  const current = () => {
+    const all = sections(), at = edge() + MARGIN + 2;
+    let low = 0, high = all.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (all[middle].getBoundingClientRect().bottom > at) high = middle;
+      else low = middle + 1;
+    }
+    return all[low];
+  };
+
+  const tree = document.getElementById("tree-list");
+  let isLooking = false;
+  const follow = () => {
+    isLooking = false;
+    const section = current(), link = section && tree.querySelector(`[data-file="${section.id}"]`);
+    const marked = tree.querySelector("[aria-current]");
+    if (marked === link) return;
+    marked?.removeAttribute("aria-current");
+    if (!link) return;
+    link.ariaCurrent = "location";
+    const view = tree.getBoundingClientRect(), place = link.getBoundingClientRect();
+    if (place.top < view.top || place.bottom > view.bottom) tree.scrollTop += place.top - view.top - view.height / 2;
+  };
+  addEventListener("scroll", () => {
+    if (isLooking) return;
+    isLooking = true;
+    requestAnimationFrame(follow);
+  }, { passive: true });
+  follow();
+
+  // The way in which changes are shown is changed where one reads.
+  for (const form of document.querySelectorAll("form.look, form.segments")) {
+    form.addEventListener("submit", () => { form.elements.at.value = scrollY > 0 && current() ? current().id : ""; });
+  }
+
+  // --- addresses -----------------------------------------------------------------------------------------------------------
+  const ADDRESS = /^#(f[0-9a-f]{8})(?:-([LR])(\d+)(?:-([LR])(\d+))?)?$/;
+  const cell = (section, side, number) => document.getElementById(`${section.id}-${side}${number}`);
+  const clear = () => { for (const row of list.querySelectorAll("tr[data-chosen]")) delete row.dataset.chosen; };
+
+  // The cell of a line; where it is in a gap, that is opened first.
+  const reach = async (section, side, number) => {
+    const found = cell(section, side, number);
+    if (found) return found;
+    const name = side === "L" ? "old" : "new";
+    for (const row of section.querySelectorAll("tr.g")) {
+      const asked = new URL(row.querySelector("a").href).searchParams;
+      const first = Number(asked.get(name));
+      if (number >= first && number < first + Number(asked.get("lines"))) await widen(row);
+    }
+    return cell(section, side, number);
+  };
+  const choose = (first, last = first) => {
+    clear();
+    let [from, to] = [first.closest("tr"), last.closest("tr")];
+    if (from.compareDocumentPosition(to) & Node.DOCUMENT_POSITION_PRECEDING) [from, to] = [to, from];
+    for (let row = from; row; row = row === to ? null : row.nextElementSibling) if (!row.matches(".g")) row.dataset.chosen = "";
+  };
+  const visit = async () => {
+    const found = ADDRESS.exec(location.hash);
+    if (!found) return;
+    const [, anchor, side, number, toSide, toNumber] = found;
+    const section = document.getElementById(anchor);
+    const query = new URLSearchParams(location.search);
+    if (!section) { // on another page of files
+      if (query.get("file") === anchor) return;
+      query.set("file", anchor);
+      location.search = query; // which keeps the fragment
+      return;
+    }
+    if (section.hasAttribute("data-closed")) setOpen(section, true);
+    if (!side) {
+      section.scrollIntoView();
+      return;
+    }
+    await load(section);
+    const first = await reach(section, side, Number(number));
+    if (!first) return;
+    choose(first, toSide ? await reach(section, toSide, Number(toNumber)) ?? first : first);
+    first.scrollIntoView({ block: "center" });
+  };
+  addEventListener("hashchange", visit);
+
+  list.addEventListener("click", (event) => {
+    const target = event.target.closest("td[id]");
+    if (!target) return;
+    const section = target.closest(".changed-file");
+    const [, anchor, side, number] = ADDRESS.exec(location.hash) ?? [];
+    const begun = event.shiftKey && anchor === section.id && side ? cell(section, side, number) : null;
+    const name = target.id.slice(section.id.length + 1);
+    history.replaceState(null, "", begun ? `#${begun.id}-${name}` : `#${target.id}`);
+    choose(begun ?? target, target);
+    getSelection().removeAllRanges();
+  });
+
+  // Links to what is on this page already do not load it anew.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("#found a, #tree a");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || !document.getElementById(link.hash.slice(1, 10))) return;
+    event.preventDefault();
+    document.activeElement.blur(); // what was found closes
+    if (location.hash === link.hash) visit();
+    else location.hash = link.hash;
+  });
+
+  // --- keys ----------------------------------------------------------------------------------------------------------------
+  const go = (element) => { scrollBy(0, topOf(element) - edge() - MARGIN); };
+  const toFile = (by) => {
+    const all = sections(), here = current(), at = all.indexOf(here);
+    const offset = topOf(here) - edge() - MARGIN;
+    const to = by > 0 ? all[offset > 2 ? at : at + 1] : all[offset < -2 ? at : at - 1];
+    if (to) go(to);
+    else document.querySelector(by > 0 ? ".file-sections a[rel=next]" : ".file-sections a[rel=prev]")?.click();
+  };
+  // Changes are runs of rows that differ.
+  const CHANGED = "tr:is(.a, .d, .c)";
+  const changesOf = (section) => [...section.querySelectorAll(CHANGED)].filter((row) => !row.previousElementSibling?.matches(CHANGED));
+  const HEAD = 48; // px that a file's own head takes
+  const toChange = async (by) => {
+    const all = sections(), at = edge() + HEAD + MARGIN;
+    for (let place = all.indexOf(current()); all[place]; place += by) {
+      const section = all[place];
+      if (section.hasAttribute("data-closed")) continue;
+      if (!isLoaded(section) && section.querySelector("a.load[data-soon]")) await load(section);
+      const rows = changesOf(section);
+      const to = by > 0 ? rows.find((row) => topOf(row) > at + 2) : rows.findLast((row) => topOf(row) < at - 2);
+      if (!to) continue;
+      scrollBy(0, topOf(to) - at);
+      return;
+    }
+  };
+  const KEYS = {
+    j: () => toFile(1),
+    k: () => toFile(-1),
+    n: () => toChange(1),
+    p: () => toChange(-1),
+    c: () => current().querySelector(".toggle").click(),
+    v: () => current().querySelector("[name=viewed]").click(),
+    s: () => document.querySelector("[data-key=x]").click(),
+  };
+  document.addEventListener("shortcut", (event) => {
+    if (!Object.hasOwn(KEYS, event.detail) || !sections().length) return;
+    event.preventDefault();
+    KEYS[event.detail]();
+  });
+
+  Object.assign(asynccode.changes, { current, edge, topOf });
+  if (ADDRESS.test(location.hash)) visit();
+  root.dataset.ready = "";
+})();
