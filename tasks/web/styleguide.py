@@ -74,8 +74,22 @@ PARTS = (
     Part(
         "rows",
         "Lists",
-        "A row is two lines: what it is, and where and when; at its end what came of it. A tag is one run of it, a pull its pull request.",
-        (".heading", ".head", ".filters", ".row", ".title", ".runs", ".tag", ".state", ".pull[data-state]", ".outcome", ".more"),
+        "A row is two lines: what it is, and where and when; at its end what came of it. A tag is one run of it, a pull its pull request, "
+        "a check-chip what the repository's check says.",
+        (
+            ".heading",
+            ".head",
+            ".filters",
+            ".row",
+            ".title",
+            ".runs",
+            ".tag",
+            ".state",
+            ".pull[data-state]",
+            ".check-chip",
+            ".outcome",
+            ".more",
+        ),
     ),
     Part("empty", "Nothing there", "What would stand here, and one next step. One click selects a sample.", (".empty", ".sample")),
     Part(
