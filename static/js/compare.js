@@ -4,8 +4,6 @@
 (() => {
   const columns = [...document.querySelectorAll(".side-lines")];
   if (columns.length < 2) return;
-  const across = document.getElementById("sync-across");
-  across.closest("[hidden]").hidden = false;
 
   // Of each column the old line numbers in their order, and where their rows begin.
   const places = new Map();
@@ -43,9 +41,7 @@
     isAsked = false;
     const line = convert(places.get(leader), 1, 0, leader.scrollTop);
     for (const column of columns) {
-      if (column === leader) continue;
-      column.scrollTop = convert(places.get(column), 0, 1, line);
-      if (across.checked) column.scrollLeft = leader.scrollLeft;
+      if (column !== leader) column.scrollTop = convert(places.get(column), 0, 1, line);
     }
   };
   for (const column of columns) {

@@ -60,7 +60,8 @@ class Row(NamedTuple):
     @property
     def is_agreed(self) -> bool:
         """Whether all runs left the same content."""
-        return len(self.cells) > 1 and len({cell.letter if cell else "" for cell in self.cells} - {""}) == 1 and None not in self.cells
+        letters = {cell.letter if cell else "" for cell in self.cells}
+        return len(letters) == 1 and "" not in letters
 
 
 @dataclass(frozen=True)

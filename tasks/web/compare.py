@@ -25,7 +25,7 @@ from tasks.review.render import render as render_files
 from tasks.review.trees import Change
 from tasks.services import mirror_operation
 from tasks.web.access import Request
-from tasks.web.cards import newest_patches
+from tasks.web.cards import RunCard, newest_patches
 from tasks.web.compared import Comparison, Head, add_fits, comparison
 
 MOST_SHOWN = 200  # files of the matrix on one page
@@ -52,6 +52,10 @@ class Choice:
 
     run: Run
     is_shown: bool
+
+    @property
+    def card(self) -> RunCard:
+        return RunCard(self.run)
 
 
 def _runs(request: Request, task: Task, most: int) -> tuple[list[Run], list[Run], dict[int, Patch]]:

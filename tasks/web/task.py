@@ -46,9 +46,9 @@ class FollowUpsForm(WithFiles):
         self.has_modes = len(modes) > 1
 
     def chosen(self, cards: Sequence[RunCard]) -> set[int]:
-        """The ids of the runs that are checked: all that can take a follow-up, until somebody chose."""
+        """The ids of the runs that are checked: all that can take a follow-up and were not set aside, until somebody chose."""
         if not self.is_bound:
-            return {card.run.pk for card in cards if card.can_follow_up}
+            return {card.run.pk for card in cards if card.can_follow_up and not card.run.set_aside_at}
         return {int(pk) for pk in self["runs"].value() or [] if str(pk).isdecimal() and len(str(pk)) <= 18}
 
     def submit(self, *, by: User) -> list[Turn] | None:

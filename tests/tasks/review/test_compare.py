@@ -53,6 +53,7 @@ def test_a_letter_for_each_content_that_several_have(workshop: Workshop, patch_o
     found = matrix(task, [patch_of({"f": content}) for content in (b"1\n", b"2\n", b"1\n", b"3\n", b"2\n")])
     assert [cell and cell.letter for cell in found.rows[0].cells] == ["A", "B", "A", "", "B"]
     assert not found.rows[0].is_agreed
+    assert not matrix(task, [patch_of({"f": content}) for content in (b"1\n", b"1\n", b"2\n")]).rows[0].is_agreed
 
 
 def test_a_rename_and_an_edit_of_one_file_are_one_row(workshop: Workshop, patch_of: Callable[[dict[str, bytes | None]], Patch]) -> None:

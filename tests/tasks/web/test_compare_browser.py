@@ -1,0 +1,123 @@
+"""The comparison in a browser: from the matrix to a file in two runs, which scroll together, to a winner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.test import Client
+from playwright.sync_api import Browser, Page, expect
+
+from tasks.models import Run, Task, User
+from tests.tasks.review.conftest import Workshop
+from tests.tasks.web.test_compare import attempt as attempt
+from tests.tasks.web.test_compare import task as task
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.browser]
+Attempt = Callable[..., Run]
+AXE = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
+
+
+def lines(*numbers: int) -> list[bytes]:
+    return [b"line_%d = %d\n" % (number, number) for number in range(*numbers)]
+
+
+@pytest.fixture
+def compared(workshop: Workshop, attempt: Attempt) -> list[Run]:
+    """Two runs that changed line 150 of a long file, after which the first has 60 more lines before it."""
+    workshop.git("reset", "-q", "--hard")
+    base = workshop.base({"long.py": b"".join(lines(300)), "small.py": b"x = 1\n"})
+    whole = lines(300)
+    changed = [*whole[:150], b"line_150 = 0\n", *whole[151:]]
+    runs = [
+        attempt({"long.py": b"".join([*changed[:50], *(b"more = %d\n" % n for n in range(60)), *changed[50:]])}),
+        attempt({"long.py": b"".join(changed), "small.py": b"x = 2\n"}),
+    ]
+    Run.objects.update(task=base)
+    return runs
+
+
+@pytest.fixture
+def desk(browser: Browser, live_server: Any, alice: User) -> Iterator[Page]:
+    client = Client()
+    client.force_login(alice)
+    with browser.new_context(base_url=live_server.url, viewport={"width": 1280, "height": 800}) as context:
+        context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}])
+        page = context.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if "Content Security Policy" in message.text else None)
+        yield page
+        assert not problems
+
+
+def line_at_top(page: Page, column: int) -> int:
+    """The old number of the first line that is in sight in a column."""
+    return int(
+        page.locator(".side-lines")
+        .nth(column)
+        .evaluate(
+            """(column) => [...column.querySelectorAll("td[id*='-L']")]
+                 .find((cell) => cell.getBoundingClientRect().bottom > column.getBoundingClientRect().top + 1).textContent"""
+        )
+    )
+
+
+def violations(page: Page) -> list[Any]:
+    page.evaluate(Axe().axe_script)
+    found = page.evaluate("(options) => axe.run('html', options)", AXE)["violations"]
+    return [(one["id"], one["nodes"][0]["html"][:200]) for one in found]
+
+
+def test_from_the_matrix_to_a_winner(desk: Page, compared: list[Run]) -> None:
+    task = Run.objects.get(pk=compared[0].pk).task
+    desk.goto(task.get_absolute_url())
+    desk.get_by_role("link", name="Compare").click()
+    expect(desk.get_by_role("rowheader", name="long.py")).to_be_visible()
+    assert violations(desk) == []
+
+    desk.get_by_role("link", name="long.py").click()
+    first, second = desk.locator(".side-lines").nth(0), desk.locator(".side-lines").nth(1)
+    expect(second.locator("tr.a")).to_have_count(1)
+    assert violations(desk) == []
+    second.hover()
+    second.evaluate("(column) => { column.scrollTop = 200 * 20; }")
+    desk.wait_for_function("([a, b]) => a.scrollTop - b.scrollTop > 1000", arg=[first.element_handle(), second.element_handle()])
+    assert abs(line_at_top(desk, 0) - line_at_top(desk, 1)) <= 1
+    first.hover()
+    first.evaluate("(column) => { column.scrollTop = 0; }")
+    desk.wait_for_function("(column) => column.scrollTop === 0", arg=second.element_handle())
+
+    desk.keyboard.press("j")
+    expect(desk.get_by_role("heading", name="small.py")).to_be_visible()
+    desk.get_by_label("Against").select_option(str(compared[0].pk))
+    desk.get_by_role("button", name="Show").click()
+    expect(desk.locator("table.diff.split")).to_be_visible()
+
+    desk.get_by_role("link", name="compare runs").click()
+    desk.locator(f"#choose-{compared[1].pk}").click()
+    desk.get_by_label("Set aside").check()
+    desk.get_by_role("button", name="Choose", exact=True).click()
+    expect(desk.locator("th[data-chosen]")).to_contain_text("Chosen")
+    expect(desk.get_by_text("is chosen. The others are set aside.")).to_be_visible()
+    desk.goto(task.get_absolute_url())
+    expect(desk.get_by_text("1 run not chosen")).to_be_visible()
+
+
+def test_a_phone_shows_one_run_at_a_time(desk: Page, compared: list[Run]) -> None:
+    task = Run.objects.get(pk=compared[0].pk).task
+    desk.set_viewport_size({"width": 390, "height": 844})
+    desk.goto(f"{task.get_absolute_url()}compare/")
+    assert desk.evaluate("document.documentElement.scrollWidth") <= 390
+    assert violations(desk) == []
+    desk.get_by_role("link", name="long.py").click()
+    expect(desk.locator(".side:visible")).to_have_count(1)
+    desk.locator(".side-tabs label").nth(1).click()
+    expect(desk.locator(".side:visible h2")).to_contain_text("2")
+    assert desk.evaluate("document.documentElement.scrollWidth") <= 390
+    assert violations(desk) == []
