@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.adapters.saved import Saved
+
 
 @dataclass(frozen=True)
 class Model:
@@ -191,6 +193,14 @@ class Adapter(ABC):
     @abstractmethod
     def parse(self, line: str, state: ParseState, *, stream: str = "stdout") -> Iterator[AgentEvent]:
         """Events of one line of output. Odd input becomes a log event, never an exception."""
+
+    def saved(self, conversation: str) -> Saved | None:
+        """Where it keeps the conversation of this id, which is the agent's own word; None when it cannot be gone on with elsewhere."""
+        return None
+
+    def portable(self, said: dict[str, Any]) -> dict[str, Any] | None:
+        """One line of such a file as it goes elsewhere; None for what says something of the sandbox only."""
+        return said
 
     def outcome(self, ending: Ending, state: ParseState) -> Outcome:
         """What became of the turn; agents whose exit code says too little refine it."""

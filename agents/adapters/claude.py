@@ -15,6 +15,7 @@ from agents.adapters import errors
 from agents.adapters.base import AgentEvent, ErrorClass, Launch, Model, ModelAccess, ParseState, Provider, TurnRequest
 from agents.adapters.native import (
     FILES,
+    HOME,
     OPEN_MAX,
     NativeAdapter,
     count,
@@ -33,9 +34,13 @@ from agents.adapters.native import (
     unknown,
     usage,
 )
+from agents.adapters.saved import Saved, is_id
 from agents.packages import PACKAGES
 
 MCP_FILE = f"{FILES}/claude-mcp.json"
+PROJECT = f"{HOME}/.claude/projects/-workspace"  # its name for the folder that it works in
+LOCAL_PROJECT = "${CLAUDE_CONFIG_DIR:-$HOME/.claude}/projects/$(pwd -P | sed 's/[^a-zA-Z0-9]/-/g')"
+SAID = ("user", "assistant", "system", "attachment", "summary")  # lines of a conversation's file; the others are of its process
 WRITING_TOOLS = ("Edit", "MultiEdit", "Write", "NotebookEdit")
 
 # What is of no interest to a reader, or told by another message as well.
@@ -124,6 +129,15 @@ class ClaudeAdapter(NativeAdapter):
 
     def message(self, text: str) -> str:
         return json.dumps({"type": "user", "message": {"role": "user", "content": [{"type": "text", "text": text}]}})
+
+    def saved(self, conversation: str) -> Saved | None:
+        if not is_id(conversation):
+            return None
+        resume = ("claude", "--resume", conversation, "--permission-mode", "default")
+        return Saved(f"{PROJECT}/{conversation}.jsonl", LOCAL_PROJECT, f"{conversation}.jsonl", resume)
+
+    def portable(self, said: dict[str, Any]) -> dict[str, Any] | None:
+        return {key: value for key, value in said.items() if key != "permissionMode"} if said.get("type") in SAID else None
 
     def read(self, said: dict[str, Any], state: ParseState) -> Iterator[AgentEvent]:
         match said.get("type"):

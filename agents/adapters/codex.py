@@ -31,10 +31,13 @@ from agents.adapters.native import (
     unknown,
     usage,
 )
+from agents.adapters.saved import Saved, is_id
 from agents.packages import PACKAGES
 
 CODEX_HOME = f"{HOME}/.codex"
 PROMPT_FILE = f"{CODEX_HOME}/asynccode-prompt.txt"  # there, as the folder must exist
+LOCAL_SESSIONS = "${CODEX_HOME:-$HOME/.codex}/sessions"
+PROVIDER = "asynccode"  # ours; elsewhere a conversation with it could not be resumed
 KEY = "ASYNCCODE_MODEL_TOKEN"
 SAYS_MODEL = "asynccode.model"  # our own line before the first of Codex, which never says which model it asks
 WITH_PROMPT = f'printf "%s\\n" "$1"; shift; exec "$@" < {PROMPT_FILE}'
@@ -70,9 +73,9 @@ class CodexAdapter(NativeAdapter):
         model = turn.model or self.models[0].name
         config = {
             "model": model,
-            "model_provider": "asynccode",
-            "model_providers.asynccode": {
-                "name": "asynccode",
+            "model_provider": PROVIDER,
+            f"model_providers.{PROVIDER}": {
+                "name": PROVIDER,
                 "base_url": f"{access.base_url}/v1",
                 "env_key": KEY,
                 "wire_api": "responses",
@@ -96,6 +99,26 @@ class CodexAdapter(NativeAdapter):
             files={PROMPT_FILE: turn.text},
             ends_on=[{"type": "turn.completed"}, {"type": "turn.failed"}],
         )
+
+    def saved(self, conversation: str) -> Saved | None:
+        if not is_id(conversation):
+            return None
+        # It resumes with the permissions that the conversation had, and those of a sandbox are all.
+        resume = ("codex", "resume", conversation, "--ask-for-approval", "on-request", "--sandbox", "workspace-write", "--cd", ".")
+        name = f"rollout-2000-01-01T00-00-00-{conversation}.jsonl"  # it wants a time, and takes any
+        return Saved(f"{CODEX_HOME}/sessions/*/*/*/rollout-*-{conversation}.jsonl", LOCAL_SESSIONS, name, resume)
+
+    def portable(self, said: dict[str, Any]) -> dict[str, Any] | None:
+        payload = mapping(said.get("payload"))
+        match said.get("type"):
+            case "session_meta":
+                return said | {"payload": payload | {"model_provider": "openai"}}
+            case "response_item" | "compacted":
+                return said
+            case "event_msg" if payload.get("type") != "thread_settings_applied":
+                return said
+            case _:  # what a turn was allowed to do, and where
+                return None
 
     def read(self, said: dict[str, Any], state: ParseState) -> Iterator[AgentEvent]:
         match said.get("type"):
