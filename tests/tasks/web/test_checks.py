@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from tasks.management.report import task_json
 from tasks.models import Check, Patch, Repo, Run, RunStatus, Task, User
+from tasks.web.activity import Endings, activity_of
 from tasks.web.consumers import RunConsumer, TaskConsumer
 from tests.tasks.conftest import MakeRun
 
@@ -84,6 +86,15 @@ def test_the_log_of_a_check_is_its_owner_s(as_alice: Client, as_bob: Client, mak
     assert "A check of" in as_alice.get(check.run.get_absolute_url()).content.decode()
     assert as_bob.get(check.run.get_absolute_url()).status_code == 404
     assert as_bob.post(reverse("run-check", args=[run_of(check).pk])).status_code == 404
+
+
+def test_checks_are_no_runs_of_a_user_s_that_are_counted_or_told_of(make_check: MakeCheck, alice: User) -> None:
+    endings = Endings()
+    endings.look(alice)
+    check = make_check("under_way", "passed", run="running")
+    assert activity_of(alice) == {"running": 0, "queued": 0}
+    Run.objects.filter(checks=check).update(status=RunStatus.FAILED, finished_at=timezone.now())
+    assert endings.look(alice) == []
 
 
 def test_a_button_does_it_again(as_alice: Client, make_check: MakeCheck) -> None:
