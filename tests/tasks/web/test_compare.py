@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tasks.models import Operation, Patch, Run, Task
+from tasks.models import EventKind, Operation, Patch, Run, Task
 from tasks.running import events
 from tests.tasks.review.conftest import Workshop
 
@@ -64,7 +64,7 @@ def test_files_and_figures_of_all_runs(as_alice: Client, task: Task, attempt: Ca
     began = timezone.now() - timedelta(minutes=5)
     first.turns.update(started_at=began, finished_at=began + timedelta(seconds=100))
     second.turns.update(started_at=began, finished_at=began + timedelta(seconds=60))
-    events.append(first.pk, "tool_call", {"id": "1", "tool": "edit", "title": "Edit", "input": {}}, turn_id=first.turns.get().pk)
+    events.append(first.pk, EventKind.TOOL_CALL, {"id": "1", "tool": "edit", "title": "Edit", "input": {}}, turn_id=first.turns.get().pk)
     shown = text(page(as_alice, task))
     for said in ("Time 1:40 1:00 fastest", "Cost $0.50 $0.25 cheapest", "Lines +3 −2 ", "Today Applies Applies", "3 files"):
         assert said in shown

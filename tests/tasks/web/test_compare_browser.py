@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.test import Client
 from playwright.sync_api import Browser, Page, expect
 
-from tasks.models import Run, Task, User
+from tasks.models import Run, User
 from tests.tasks.review.conftest import Workshop
 from tests.tasks.web.test_compare import attempt as attempt
 from tests.tasks.web.test_compare import task as task

@@ -245,6 +245,7 @@ CALLS: dict[str, list[Call]] = {
     "mcp-server-allow": [do("@repo", "s1")],
     "prepared-rebuild": [show("@repo", "@prepared"), do("@repo", "@prepared", status=409)],
     "prepared-delete": [show("@repo", "@prepared"), do("@repo", "@prepared")],
+    "statistics": [show(), show(days="all", of="all")],
     "sign-in": [Call(status=302)],
     "login-link": [show("wrong"), do("wrong", status=410)],
     "sign-out": [do()],

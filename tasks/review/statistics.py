@@ -1,0 +1,85 @@
+"""How agents and models have done: runs, successes, wins, and what they took, of everybody or of one user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Aggregate, Count, Exists, F, FloatField, OuterRef, Q, Sum
+from django.db.models.functions import Extract, Now
+
+from agents.registry import ADAPTERS
+from tasks.models import FINAL, Run, RunStatus, User
+
+MOST_ROWS = 100
+DAYS = (30, 90)  # that can be asked for, besides all
+
+
+class Median(Aggregate):
+    function = "percentile_cont"
+    name = "median"
+    template = "%(function)s(0.5) WITHIN GROUP (ORDER BY %(expressions)s)"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One agent with one model. `decided` are its runs in tasks in which some run was chosen; medians are of runs that are over."""
+
+    agent: str
+    model: str
+    runs: int
+    over: int
+    succeeded: int
+    decided: int
+    wins: int
+    median_s: float | None
+    median_cost: float | None
+    total_cost: Decimal | None
+
+    @property
+    def label(self) -> str:
+        adapter = ADAPTERS.get(self.agent)
+        return f"{adapter.label if adapter else self.agent} {self.model}".rstrip()
+
+    @property
+    def success(self) -> float | None:
+        """The share of its runs that are over which succeeded."""
+        return self.succeeded / self.over if self.over else None
+
+    @property
+    def win_rate(self) -> float | None:
+        """The share of its runs that were chosen, where one was."""
+        return self.wins / self.decided if self.decided else None
+
+
+def scores(*, user: User, everybody: bool, days: int | None) -> Sequence[Score]:
+    """By agent and model, those with the most wins first: of this user's runs, or of the whole installation's, of all time or of
+    the last so many days. Two queries or fewer; trials and checks do not count. `everybody` is for operators only."""
+    assert not everybody or user.is_operator
+    runs = Run.objects.all() if everybody else Run.objects.visible_to(user)
+    runs = runs.filter(task__is_trial=False)
+    if days is not None:
+        runs = runs.filter(queued_at__gte=Now() - timedelta(days=days))
+    is_over = Q(status__in=FINAL)
+    chosen = Run.objects.filter(task=OuterRef("task"), chosen_at__isnull=False)
+    seconds = Extract(F("finished_at") - F("started_at"), "epoch", output_field=FloatField())
+    found: Any = (
+        runs.annotate(is_decided=Exists(chosen))
+        .order_by()
+        .values("agent", "model")
+        .annotate(
+            runs=Count("pk"),
+            over=Count("pk", filter=is_over),
+            succeeded=Count("pk", filter=Q(status=RunStatus.SUCCEEDED)),
+            decided=Count("pk", filter=Q(is_decided=True)),
+            wins=Count("pk", filter=Q(chosen_at__isnull=False)),
+            median_s=Median(seconds, filter=is_over & Q(started_at__isnull=False), output_field=FloatField()),
+            median_cost=Median("cost_usd", filter=is_over, output_field=FloatField()),
+            total_cost=Sum("cost_usd"),
+        )
+        .order_by("-wins", "-runs", "agent", "model")[:MOST_ROWS]
+    )
+    return [Score(**row) for row in found]
