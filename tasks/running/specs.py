@@ -59,8 +59,9 @@ def told(run: Run, row: Sandbox) -> dict[str, Any]:
 
 
 def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> TurnSpec:
-    """`restores_patch`: an earlier patch of this run lies at RESTORED_PATCH and belongs into the fresh workspace. In a check it comes
-    after the setup script: nobody has looked at it, so it must not meet the secrets that are there."""
+    """`restores_patch`: an earlier patch of this run lies at RESTORED_PATCH and belongs into the fresh workspace. It comes after a setup
+    script that gets secrets, since an agent wrote it and nobody has looked at it; and in a check, which is to find what everybody's
+    runs begin with."""
     task, repo = run.task, run.task.repo
     adapter = registry.adapter(run.agent)
     given = attachments.paths(turn)
@@ -91,7 +92,7 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
                 total_s=settings.SETUP_TIMEOUT_S,
             )
         )
-    comes_later = restores_patch and task.is_trial and bool(steps)
+    comes_later = restores_patch and bool(steps) and (task.is_trial or any(variable.is_secret for variable in variables))
     if comes_later:
         steps.append(Step(name="patch", argv=["/bin/bash", "-e", "-c", _PUT_ON, "patch", RESTORED_PATCH], total_s=settings.SETUP_TIMEOUT_S))
     way = model_access.way(run, sandbox)

@@ -44,6 +44,8 @@ def judge(turn: Turn, said: dict[str, Any], *, has_patch: bool) -> tuple[RunStat
     if step == "setup":
         what = f"exit code {said['code']}" if reason == "exit" else f"the limit on {reason}"
         return RunStatus.ERRORED, Stage.SETUP, Outcome(False, "", f"The setup script ended with {what}. Its output is in the log.")
+    if step == "patch":
+        return RunStatus.ERRORED, Stage.CHECKOUT, Outcome(False, "", "The changes so far could not be put back. The log says why.")
     if step == "checkout":
         return RunStatus.ERRORED, Stage.CHECKOUT, Outcome(False, "", "The checkout took too long.")
     ending = Ending(reason=reason, code=said.get("code"), signal=said.get("signal"))

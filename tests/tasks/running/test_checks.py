@@ -406,3 +406,20 @@ def test_a_setup_script_does_not_meet_what_an_agent_wrote(make: MakeRun, end: En
     Repo.objects.update(setup_script="")
     hidden = Run.objects.select_related("task__repo").get(pk=hidden.pk)
     assert specs.build(hidden, hidden.turns.get(), row, restores_patch=True).checkout.patch == specs.RESTORED_PATCH
+
+
+def test_the_setup_script_of_a_new_sandbox_does_not_either_where_there_are_secrets(make: MakeRun, end: End) -> None:
+    run = end(make())
+    Repo.objects.update(setup_script="make deps")
+    row = run.sandboxes.model(run=run, generation=2)
+
+    def order() -> list[str]:
+        fresh = Run.objects.select_related("task__repo").get(pk=run.pk)
+        spec = specs.build(fresh, fresh.turns.get(), row, restores_patch=True)
+        return [*(["restore"] if spec.checkout.patch else []), *(step.name for step in spec.steps)]
+
+    assert order() == ["restore", "setup", "agent"]  # what the changes need is then installed
+    token = Variable(repo=run.task.repo, name="TOKEN", is_secret=True, phase="setup")
+    token.value = "s3cr3t"
+    token.save()
+    assert order() == ["setup", "patch", "agent"]
