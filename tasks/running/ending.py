@@ -12,7 +12,7 @@ from django.db.models import Q
 from sandboxes.base import FetchedPatch
 from sandboxes.errors import AccountRefused, FileMissing, SandboxGone
 from tasks.models import EventKind, Mode, PatchKind, Publication, Run, RunStatus, Sandbox, SandboxStatus, Turn
-from tasks.running import backends, checks, events, lifecycle, nudge, patches, prepared, refusals, sleeping, usage, verdicts
+from tasks.running import backends, checks, conversations, events, lifecycle, nudge, patches, prepared, refusals, sleeping, usage, verdicts
 from tasks.running.redact import redactor
 
 
@@ -89,4 +89,5 @@ def finish_turn(run_id: int, generation: int) -> None:
         prepared.after(turn.run)
     if Publication.objects.filter(run=run_id, update_after__isnull=False).exists():
         nudge.enqueue(settings.QUEUE_OPERATIONS, "github.update_pull_request", run_id)
+    conversations.keep(turn)
     sleeping.put_to_sleep(run_id, generation)
