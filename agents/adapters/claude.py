@@ -39,7 +39,8 @@ from agents.packages import PACKAGES
 
 MCP_FILE = f"{FILES}/claude-mcp.json"
 PROJECT = f"{HOME}/.claude/projects/-workspace"  # its name for the folder that it works in
-LOCAL_PROJECT = "${CLAUDE_CONFIG_DIR:-$HOME/.claude}/projects/$(pwd -P | sed 's/[^a-zA-Z0-9]/-/g')"
+_IN_ITS_WORDS = r"LC_ALL=C tr -d '\200-\277' | LC_ALL=C tr -c '[:alnum:]\n' -"  # a dash for each character, of however many bytes
+LOCAL_PROJECT = "${CLAUDE_CONFIG_DIR:-$HOME/.claude}/projects/$(pwd -P | " + _IN_ITS_WORDS + ")"
 SAID = ("user", "assistant", "system", "attachment", "summary")  # lines of a conversation's file; the others are of its process
 WRITING_TOOLS = ("Edit", "MultiEdit", "Write", "NotebookEdit")
 

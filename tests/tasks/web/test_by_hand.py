@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents.registry import ADAPTERS
-from tasks.models import Event, Patch, Run, Task, Turn, User
+from tasks.models import Conversation, Event, Patch, Run, Task, Turn, User
 from tasks.web.by_hand import MOST_BYTES, ByHand, record_of
 from tests.tasks.git.conftest import Origin
 
 pytestmark = pytest.mark.django_db
+ID = "01a21e64-4c37-74f2-b382-98396d01adb1"
 HOSTILE = "asynccode/1-it's;touch${IFS}owned&&`id`"
 AGENTS = [name for name, adapter in ADAPTERS.items() if adapter.by_hand]
 
@@ -167,6 +169,79 @@ def test_the_record_has_what_was_said_in_all_turns_and_not_what_was_taken_back(m
     record = record_of(run).decode()
     assert record.index("Raise the `price`") < record.index("It costs") < record.index("And then")
     assert "Never mind" not in record
+
+
+@pytest.fixture
+def make_kept(make_changed: Callable[[str], Run]) -> Callable[[str], Run]:
+    """Such a run whose conversation was kept."""
+
+    def make(agent: str) -> Run:
+        run = make_changed(agent)
+        run.turns.update(conversation=ID)
+        Conversation.objects.create(run=run, turn=run.turns.get(), content=zlib.compress(b'{"type":"user"}\n'))
+        return run
+
+    return make
+
+
+PLACES = {
+    "claude": ".claude/projects/{project}/{id}.jsonl",
+    "codex": ".codex/sessions/rollout-2000-01-01T00-00-00-{id}.jsonl",
+}
+
+
+@pytest.mark.parametrize("agent", PLACES)
+def test_a_conversation_that_was_kept_is_put_in_its_place_and_resumed(
+    as_alice: Client, make_kept: Callable[[str], Run], machine: Machine, agent: str
+) -> None:
+    run = make_kept(agent)
+    machine.clone = machine.clone.rename(machine.clone.with_name("we.ird Ordner_ä"))
+    machine.download(as_alice, run, "run-patch", "patch")
+    machine.download(as_alice, run, "run-conversation", "jsonl")
+    command = ByHand.of(run, pushed="").go_on
+    done = machine.run(command)
+    assert done.returncode == 0, done.stderr
+    assert read(machine.clone) == ("price = 2\n", "new\n")
+    project = "".join(c if c.isascii() and c.isalnum() else "-" for c in str(machine.clone.resolve()))
+    place = machine.home / PLACES[agent].format(project=project, id=ID)
+    assert place.read_text() == '{"type":"user"}\n'
+    assert ID in machine.arguments
+
+    place.write_text("gone on\n")
+    machine.git("reset", "-q", "--hard")
+    machine.git("switch", "-q", "main")
+    machine.git("branch", "-q", "-D", HOSTILE)
+    assert machine.run(command).returncode == 0
+    assert place.read_text() == "gone on\n"
+
+
+def test_the_page_offers_the_conversation_instead_of_the_transcript(as_alice: Client, make_kept: Callable[[str], Run]) -> None:
+    run = make_kept("claude")
+    Patch.objects.update(
+        files=[{"path": "shop.py", "old_path": "", "state": "modified", "additions": 1, "deletions": 1, "is_binary": False}]
+    )
+    page = " ".join(as_alice.get(reverse("run-pull", args=[run.pk])).content.decode().split())
+    assert f"{reverse('run-conversation', args=[run.pk])}?download" in page
+    assert "Download transcript" not in page
+    assert f"claude --resume {ID} --permission-mode default" in page
+    assert "goes on in the conversation of this run" in page
+
+
+def test_a_conversation_is_shown_to_its_owner_only_and_as_text(as_alice: Client, as_bob: Client, make_kept: Callable[[str], Run]) -> None:
+    address = reverse("run-conversation", args=[make_kept("claude").pk])
+    answer = as_alice.get(address)
+    assert answer.content == b'{"type":"user"}\n'
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert as_bob.get(address).status_code == 404
+
+
+def test_an_id_that_is_none_is_in_no_command(make_kept: Callable[[str], Run]) -> None:
+    run = make_kept("claude")
+    run.turns.update(conversation="`touch x`")
+    shown = ByHand.of(run, pushed="")
+    assert not shown.resumes
+    assert "touch" not in shown.go_on.replace(shlex.quote(HOSTILE), "")
 
 
 def test_another_users_record_is_not_there(as_bob: Client, make_changed: Callable[[str], Run]) -> None:
