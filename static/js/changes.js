@@ -6,7 +6,7 @@
   const list = document.getElementById("file-sections");
   if (!list) return;
   const AHEAD = 1500; // px from the window at which lines are fetched
-  const AT_ONCE = 8; // files in one request
+  const AT_ONCE = 4; // files in one request
   const SOME = 20; // lines that a step into a gap shows
   const headers = { "HX-Request": "true" };
   const bar = document.getElementById("changes-bar");
@@ -71,7 +71,7 @@
   };
   const prepare = (section) => {
     const body = bodyOf(section);
-    if (body.dataset.rows) body.style.setProperty("--rows", body.dataset.rows);
+    section.style.setProperty("--rows", body.dataset.rows);
     for (const cell of body.querySelectorAll("tr.g > td")) {
       const link = cell.querySelector("a");
       if (Number(new URL(link.href).searchParams.get("lines")) > 2 * SOME) {

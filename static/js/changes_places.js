@@ -4,7 +4,7 @@
 (() => {
   if (!asynccode.changes) return;
   const { root, list, bar, load, isLoaded, setOpen, widen } = asynccode.changes;
-  const MARGIN = 8; // px between the bar and a file that one went to
+  const MARGIN = 12; // px between the bar and a file that one went to
   const sections = () => [...list.querySelectorAll(":scope > .changed-file")];
   const edge = () => bar.getBoundingClientRect().bottom;
   const topOf = (element) => element.getBoundingClientRect().top;
@@ -49,6 +49,20 @@
   // --- addresses -----------------------------------------------------------------------------------------------------------
   const ADDRESS = /^#(f[0-9a-f]{8})(?:-([LR])(\d+)(?:-([LR])(\d+))?)?$/;
   const cell = (section, side, number) => document.getElementById(`${section.id}-${side}${number}`);
+  // Scroll by `place`, and again while what is around gets its true height; until somebody scrolls.
+  const SETTLES_MS = 1000;
+  let held = 0;
+  const hold = (element, place) => {
+    held += 1;
+    const mine = held, until = performance.now() + SETTLES_MS;
+    const again = () => {
+      if (mine !== held || performance.now() > until || !element.isConnected) return;
+      place();
+      requestAnimationFrame(again);
+    };
+    again();
+  };
+  for (const kind of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(kind, () => { held += 1; }, { capture: true, passive: true });
   const clear = () => { for (const row of list.querySelectorAll("tr[data-chosen]")) delete row.dataset.chosen; };
 
   // The cell of a line; where it is in a gap, that is opened first.
@@ -83,14 +97,14 @@
     }
     if (section.hasAttribute("data-closed")) setOpen(section, true);
     if (!side) {
-      section.scrollIntoView();
+      hold(section, () => section.scrollIntoView());
       return;
     }
     await load(section);
     const first = await reach(section, side, Number(number));
     if (!first) return;
     choose(first, toSide ? await reach(section, toSide, Number(toNumber)) ?? first : first);
-    first.scrollIntoView({ block: "center" });
+    hold(first, () => first.scrollIntoView({ block: "center" }));
   };
   addEventListener("hashchange", visit);
 
@@ -117,7 +131,9 @@
   });
 
   // --- keys ----------------------------------------------------------------------------------------------------------------
-  const go = (element) => { scrollBy(0, topOf(element) - edge() - MARGIN); };
+  const go = (element, below = 0) => {
+    hold(element, () => scrollBy(0, topOf(element) - bar.offsetHeight - MARGIN - below)); // below where the bar will be
+  };
   const toFile = (by) => {
     const all = sections(), here = current(), at = all.indexOf(here);
     const offset = topOf(here) - edge() - MARGIN;
@@ -138,7 +154,7 @@
       const rows = changesOf(section);
       const to = by > 0 ? rows.find((row) => topOf(row) > at + 2) : rows.findLast((row) => topOf(row) < at - 2);
       if (!to) continue;
-      scrollBy(0, topOf(to) - at);
+      go(to, HEAD);
       return;
     }
   };

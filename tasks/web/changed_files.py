@@ -10,8 +10,7 @@ from tasks.review.render import Rendered
 
 LARGEST_PICTURE = 8 * 1024 * 1024  # bytes
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif")
-_LINE = 20  # px, as --line-code in static/css/tokens.css
-_MOST_HEIGHT = 30_000  # px of a file that is not there yet
+_MOST_ROWS = 1_500  # of a file that is not there yet
 _DEEPEST = 12  # folders within each other; what is deeper is in the names
 
 
@@ -47,10 +46,12 @@ class Shown:
         }.get(self.file.quiet, f"A large change of {changed:,} lines." if self.file.is_large else "")
 
     @property
-    def height(self) -> int:
-        """About how high its lines will be, in px."""
+    def rows(self) -> int:
+        """How many lines it has on the page; about so many before they are there."""
         change = self.file.change
-        return min((change.additions + change.deletions + 7) * _LINE, _MOST_HEIGHT) if self.file.has_rows else _LINE
+        if self.rendered is not None:
+            return self.rendered.rows
+        return min(change.additions + change.deletions + 7, _MOST_ROWS) if self.file.has_rows and not self.waits_because else 2
 
     @property
     def pictures(self) -> list[str]:

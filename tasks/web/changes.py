@@ -40,7 +40,7 @@ MOST_FILES = 300  # on one page
 MOST_AT_ONCE = 20  # files whose lines are fetched together
 MOST_WORDS = 200  # characters that are searched for
 MOST_RAW = 64 * 1024 * 1024  # bytes of a version of a file
-PAGE_MS, LATER_MS, AGAIN_MS = 50, 200, 4_000  # for highlighting: with the page, as one scrolls, and when nothing else is to do
+PAGE_MS, LATER_MS, AGAIN_MS = 50, 400, 4_000  # for highlighting: with the page, as one scrolls, and when nothing else is to do
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def text(client: Client, run: Run, part: str = "", **query: Any) -> str:
 
 def coming(html: str) -> list[str]:
     """The files of the page, and whether each has its lines."""
-    found = re.findall(r'data-of="(f[0-9a-f]{8})"\s+(data-rows)?', html)
+    found = re.findall(r'data-of="(f[0-9a-f]{8})"\s+data-rows="\d+"\s+(data-loaded)?', html)
     return [f"{name}{' with lines' if rows else ''}" for name, rows in found]
 
 
