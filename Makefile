@@ -27,8 +27,11 @@ browser:
 run: setup ## start everything (Ctrl-C stops it)
 	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(PY) manage.py up $(ARGS)
 
+# One process a core; the tests of a file share servers, products and a browser, so they stay together.
+PARALLEL := -n auto --maxprocesses=4 --dist loadfile
+
 test: setup-dev browser ## the tests, without the long ones
-	@$(PYTEST) -m "not long" $(ARGS)
+	@$(PYTEST) $(PARALLEL) -m "not long" $(ARGS)
 
 test-all: setup-dev browser ## all tests
 	@$(PYTEST) $(ARGS)
