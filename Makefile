@@ -28,7 +28,7 @@ run: setup ## start everything (Ctrl-C stops it)
 	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(PY) manage.py up $(ARGS)
 
 # One process a core; the tests of a file share servers, products and a browser, so they stay together.
-PARALLEL := -n auto --maxprocesses=4 --dist loadfile
+PARALLEL := -n logical --maxprocesses=4 --dist loadfile
 
 test: setup-dev browser ## the tests, without the long ones
 	@$(PYTEST) $(PARALLEL) -m "not long" $(ARGS)
