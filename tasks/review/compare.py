@@ -94,11 +94,15 @@ def matrix(task: Task, patches: Sequence[Patch], *, order: Order = Order.TOUCHED
 
 
 def row(task: Task, patches: Sequence[Patch], anchor: str) -> tuple[Row, list[File | None]] | None:
-    """One row by its anchor, and what each run did to that file; None when no run touched such a file."""
+    """A file by its anchor, of where the base commit or one of the runs has it: its row, and what each run did to it; None when no
+    run touched such a file."""
     touched = [Change(task, None, patch).ask(files) for patch in patches]
-    cells = [next((file for file in its if anchor_of(file.change.old_path) == anchor), None) for its in touched]
-    path = next((file.change.old_path for file in cells if file), None)
-    return None if path is None else (_row(path, [file.change if file else None for file in cells]), cells)
+    known = {file.anchor: file.change.old_path for its in touched for file in its}
+    known |= {anchor_of(path): path for path in known.values()}
+    if (path := known.get(anchor)) is None:
+        return None
+    cells = [next((file for file in its if file.change.old_path == path), None) for its in touched]
+    return _row(path, [file.change if file else None for file in cells]), cells
 
 
 def between(task: Task, old: Patch, new: Patch, path: str, other: str) -> File | None:

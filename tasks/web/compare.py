@@ -19,7 +19,7 @@ from tasks.git.changes import Status
 from tasks.models import Patch, Run, Task
 from tasks.review import compare as review
 from tasks.review.compare import MOST_RUNS, Matrix, Order, Row
-from tasks.review.diffs import File
+from tasks.review.diffs import File, files, first_screen
 from tasks.review.render import Form, Options
 from tasks.review.render import render as render_files
 from tasks.review.trees import Change
@@ -59,7 +59,7 @@ class Choice:
 
 
 def _runs(request: Request, task: Task, most: int) -> tuple[list[Run], list[Run], dict[int, Patch]]:
-    """All runs with a patch, those that are asked for (else the first that were not set aside), and the patches."""
+    """All runs with a patch, those that are asked for (else the first that changed something), and the patches."""
     every = list(task.runs.order_by("pk"))
     patches = newest_patches([run.pk for run in every])
     able = [run for run in every if run.pk in patches]
@@ -69,7 +69,7 @@ def _runs(request: Request, task: Task, most: int) -> tuple[list[Run], list[Run]
     asked = set(wanted(request))
     shown = [run for run in able if run.pk in asked]
     if not shown:
-        shown = [run for run in able if run.set_aside_at is None and patches[run.pk].files] or able
+        shown = [run for run in able if patches[run.pk].files] or able
     return able, shown[:most], patches
 
 
@@ -190,14 +190,14 @@ def _file_context(request: Request, task: Task) -> dict[str, Any]:
     found = review.row(task, [*(patches[run.pk] for run in columns), *base], anchor)
     if found is None:
         raise Http404
-    row, files = found
+    row, touched = found
     is_whole = "whole" in request.GET
     runs = ",".join(str(run.pk) for run in shown)
     here = urlencode({"runs": runs, "file": anchor, **({"against": against.pk} if against else {})})
-    sides = _sides(task, heads, row, files, base, f"?{here}&whole=1&", is_whole=is_whole)
+    sides = _sides(task, heads, row, touched, base, f"?{here}&whole=1&", is_whole=is_whole)
     every = review.matrix(task, [patches[run.pk] for run in able][:MOST_RUNS])
     anchors = [other.anchor for other in every.rows]
-    place = anchors.index(anchor) if anchor in anchors else -1
+    place = anchors.index(row.anchor) if row.anchor in anchors else -1
     rest = urlencode({"runs": runs, **({"against": against.pk} if against else {})})
     return {
         "task": task,
@@ -216,11 +216,11 @@ def _file_context(request: Request, task: Task) -> dict[str, Any]:
 
 
 def _sides(
-    task: Task, heads: Sequence[Head], row: Row, files: Sequence[File | None], base: Sequence[Patch], gap_href: str, *, is_whole: bool
+    task: Task, heads: Sequence[Head], row: Row, touched: Sequence[File | None], base: Sequence[Patch], gap_href: str, *, is_whole: bool
 ) -> list[Side]:
-    shown: list[File | None] = list(files[: len(heads)])
+    shown: list[File | None] = list(touched[: len(heads)])
     if base:
-        there = files[-1].path if files[-1] else row.path
+        there = touched[-1].path if touched[-1] else row.path
         places = [file.path if file else row.path for file in shown]
         shown = [review.between(task, base[0], head.patch, there, place) for head, place in zip(heads, places, strict=True)]
     asked = [file for file in shown if file]
@@ -247,3 +247,52 @@ def _untouched(is_between: bool) -> str:
 
 def _name(file: File | None) -> str:
     return file.path if file and file.change.status is Status.RENAMED else ""
+
+
+# --- one run against another --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A file that differs between two runs; `html` is "" where its lines are on a page of their own (`href`)."""
+
+    file: File
+    html: SafeString
+    note: str
+    href: str
+
+
+@login_required
+@require_GET
+def compare_trees(request: Request, pk: int) -> HttpResponse:
+    """What lies between the states that two runs left, `old` and `new`: the first files with their lines."""
+    task = find_task(request, pk)
+    able, _, patches = _runs(request, task, MOST_RUNS)
+    old, new = (next((run for run in able if [run.pk] == wanted(request, name)), None) for name in ("old", "new"))
+    if old is None or new is None:
+        raise Http404
+    change = Change(task, patches[old.pk], patches[new.pk])
+    context: dict[str, Any] = {"task": task, "choices": [Choice(run, run in (old, new)) for run in able], "old": old, "new": new}
+    runs = {"runs": f"{old.pk},{new.pk}", "against": old.pk}
+    address = reverse("task-compare-file", args=[task.pk])
+    try:
+        every = change.ask(files)
+        first = first_screen(every)
+        options = Options(Form(request.user.diff_form))
+        gap_href = f"{address}?{urlencode(runs)}&whole=1&"
+        tables = change.ask(lambda mirror, *_: render_files(mirror, first, options, budget_ms=_HIGHLIGHT_MS, gap_href=gap_href))
+    except AppError as error:
+        context["trouble"] = error.message
+    else:
+        lines = {file.number: table for file, table in zip(first, tables, strict=True)}
+        context["files"] = [
+            Difference(
+                file,
+                lines[file.number].html if file.number in lines else SafeString(),
+                " ".join(filter(None, [file.note, lines[file.number].note if file.number in lines else ""])),
+                f"{address}?{urlencode(runs | {'file': file.anchor})}",
+            )
+            for file in every[:MOST_SHOWN]
+        ]
+        context["total"] = len(every)
+    return render(request, "tasks/compare_trees.html", context)

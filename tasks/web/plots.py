@@ -10,8 +10,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 WIDTH, HEIGHT = 720, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 20, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 36, 48
 _TICKS = 5
+_TIMES = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)  # seconds between two ticks
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,17 @@ class Point:
 
 
 def scatter(
-    points: Sequence[Point], *, x: str, y: str, x_text: Callable[[float], str], y_text: Callable[[float], str], title: str
+    points: Sequence[Point],
+    *,
+    x: str,
+    y: str,
+    x_end: float,
+    y_end: float,
+    x_text: Callable[[float], str],
+    y_text: Callable[[float], str],
+    title: str,
 ) -> SafeString:
     """Points between two axes that begin at 0; large ones lie below small ones."""
-    x_end, y_end = (nice_end(max((value for value in values), default=1)) for values in ([p.x for p in points], [p.y for p in points]))
 
     def left(value: float) -> float:
         return round(_LEFT + (WIDTH - _LEFT - _RIGHT) * value / x_end, 1)
@@ -90,3 +98,8 @@ def nice_end(most: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(most))
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= most)
+
+
+def nice_time(most: float) -> float:
+    """The end of an axis of seconds that has room for `most`: its ticks are whole seconds, minutes or hours as people count them."""
+    return next((_TICKS * step for step in _TIMES if _TICKS * step >= most), nice_end(most))

@@ -100,6 +100,8 @@ def _plot(rows: Sequence[ScoreRow]) -> SafeString:
         points,
         x="Median time",
         y="Median cost",
+        x_end=plots.nice_time(max(point.x for point in points)),
+        y_end=plots.nice_end(max(point.y for point in points)),
         x_text=lambda seconds: time_of(seconds) if seconds else "0",
         y_text=_dollars,
         title="Median time and cost of each agent and model; the table has the numbers",

@@ -11,6 +11,7 @@ from tasks.git.changes import Change, Status
 from tasks.models import Patch, Task, Turn
 from tasks.review import compare
 from tasks.review.compare import MOST_ROWS, Order, matrix
+from tasks.review.diffs import anchor
 from tests.tasks.review.conftest import Workshop
 
 pytestmark = pytest.mark.django_db
@@ -68,6 +69,7 @@ def test_a_rename_and_an_edit_of_one_file_are_one_row(workshop: Workshop, patch_
     found = compare.row(task, [renamed, edited], rows[0].anchor)
     assert found
     assert found[0] == rows[0]
+    assert compare.row(task, [renamed, edited], anchor("new.py")) == found
     assert compare.row(task, [renamed, edited], "f0") is None
     moved = compare.between(task, renamed, edited, "new.py", "old.py")
     assert moved

@@ -117,6 +117,21 @@ def test_one_file_in_two_runs(as_alice: Client, task: Task, attempt: Callable[..
     assert as_alice.get(f"{task.get_absolute_url()}compare/file?file=f0").status_code == 404
 
 
+def test_one_run_against_another(as_alice: Client, task: Task, attempt: Callable[..., Run]) -> None:
+    first, second = attempt(FIRST), attempt(SECOND)
+    html = page(as_alice, task, f"?old={first.pk}&new={second.pk}", "compare/trees")
+    shown = text(html)
+    assert re.search(r"[23] files differ", shown), shown
+    assert "new.py only in the first" in shown
+    assert "basket.py" in shown
+    assert "TWO" in shown
+    assert "README" not in shown  # both left the same
+    for link in re.findall(r'href="([^"]+compare/file[^"]+)"', html):
+        assert as_alice.get(link.replace("&amp;", "&")).status_code == 200
+    assert "No difference" in page(as_alice, task, f"?old={first.pk}&new={first.pk}", "compare/trees")
+    assert as_alice.get(f"{task.get_absolute_url()}compare/trees?old={first.pk}&new=0").status_code == 404
+
+
 def test_choosing_is_marked_everywhere_and_can_be_taken_back(as_alice: Client, task: Task, attempt: Callable[..., Run]) -> None:
     first, second = attempt(FIRST), attempt(SECOND)
     assert f"{task.get_absolute_url()}compare/" in page(as_alice, task, path="")
@@ -157,7 +172,7 @@ def test_combining_begins_a_run_with_the_prompt_as_it_was_edited(as_alice: Clien
     assert as_alice.get(f"{task.get_absolute_url()}combine").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["compare/", "compare/file", "combine", "compare/fetch", "unchoose"])
+@pytest.mark.parametrize("path", ["compare/", "compare/file", "compare/trees", "combine", "compare/fetch", "unchoose"])
 def test_another_users_task_is_not_there(as_bob: Client, task: Task, attempt: Callable[..., Run], path: str) -> None:
     run = attempt(FIRST)
     asked = as_bob.post if path in ("compare/fetch", "unchoose") else as_bob.get

@@ -77,7 +77,7 @@ def violations(page: Page) -> list[Any]:
 def test_from_the_matrix_to_a_winner(desk: Page, compared: list[Run]) -> None:
     task = Run.objects.get(pk=compared[0].pk).task
     desk.goto(task.get_absolute_url())
-    desk.get_by_role("link", name="Compare").click()
+    desk.get_by_role("link", name="Compare and choose").click()
     expect(desk.get_by_role("rowheader", name="long.py")).to_be_visible()
     assert violations(desk) == []
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tasks.models import Run, Task, User
 from tasks.review.statistics import scores
-from tasks.web.plots import nice_end
+from tasks.web.plots import nice_end, nice_time
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
@@ -67,3 +67,4 @@ def test_others_runs_are_for_operators_who_ask(as_alice: Client, as_bob: Client,
 @pytest.mark.parametrize(("most", "end"), [(0, 1), (0.3, 0.5), (7, 10), (240, 250), (1000, 1000)])
 def test_axes_end_at_round_numbers(most: float, end: float) -> None:
     assert nice_end(most) == pytest.approx(end)
+    assert [nice_time(seconds) for seconds in (4, 61, 460, 10**9)] == [5, 75, 600, 10**9]
