@@ -13,7 +13,7 @@ from agents.packages import PACKAGES
 from tests.e2bcloud.process import Cloud
 from tests.installed import installed
 from tests.models.server import KEY, ModelServer
-from tests.spine.product import Product
+from tests.spine.product import Product, wait_for
 
 CLAUDE = PACKAGES["claude"]
 
@@ -64,6 +64,7 @@ def test_it_asks_its_model_and_no_key_enters_the_sandbox(product: tuple[Product,
     assert product.files(run["id"]) == {"hello.txt": "hello from hello.txt\n"}
     assert run["cost_usd"] > 0
     assert product.rows("SELECT 1 FROM tasks_modelcall WHERE run_id = %s", run["id"])
+    wait_for(lambda: product.rows("SELECT 1 FROM tasks_conversation WHERE run_id = %s", run["id"]), "the conversation", 60)
     (row,) = product.sandboxes(run["id"])
     assert row["record"]["keys"] == "broker"
     assert {seen.key for seen in model.asked("hello.txt") if seen.status == 200} == {KEY}
