@@ -12,7 +12,18 @@ from django.db.models import F, Max
 from django.db.models.functions import Now
 
 from tasks.attachments import give, give_again
-from tasks.choices import COMBINES, MOST_ATTEMPTS, MOST_PROMPT, MOST_STEPS, RETRY_OF, AgentChoice, check_agents, check_mode, check_prompt, parse_agent
+from tasks.choices import (
+    COMBINES,
+    MOST_ATTEMPTS,
+    MOST_PROMPT,
+    MOST_STEPS,
+    RETRY_OF,
+    AgentChoice,
+    check_agents,
+    check_mode,
+    check_prompt,
+    parse_agent,
+)
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.git import workspaces
 from tasks.git.sources import parse_source, valid_branch

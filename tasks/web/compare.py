@@ -80,8 +80,7 @@ def compare(request: Request, pk: int) -> HttpResponse:
     able, shown, patches = _runs(request, task, MOST_RUNS)
     found = comparison(task, shown, patches)
     order = Order.PATH if request.GET.get("order") == Order.PATH else Order.TOUCHED
-    only = next((place for place, run in enumerate(shown) if [run.pk] == wanted(request, "only")), None)
-    matrix = _matrix(found, order, only)
+    matrix, only = _matrix(found, order, wanted(request, "only"))
     start = next(iter(wanted(request, "from")), 0)
     runs = ",".join(str(head.run.pk) for head in found.heads)
     context: dict[str, Any] = {
@@ -92,7 +91,7 @@ def compare(request: Request, pk: int) -> HttpResponse:
         "matrix": matrix,
         "onlies": list(zip(found.heads, matrix.only, strict=True)) if matrix else [],
         "order": order,
-        "only": found.heads[only] if only is not None else None,
+        "only": only,
         "runs": runs,
         "address": f"{request.path}?runs={runs}",
         "next": start + MOST_SHOWN if matrix and start + MOST_SHOWN < len(matrix.rows) else None,
@@ -102,17 +101,20 @@ def compare(request: Request, pk: int) -> HttpResponse:
     return render(request, "tasks/compare.html#table" if request.htmx else "tasks/compare.html", context)
 
 
-def _matrix(found: Comparison, order: Order, only: int | None) -> Matrix | None:
-    """None, and the reason on the comparison, when it cannot be made. Runs whose patch does not fit any more are left out."""
+def _matrix(found: Comparison, order: Order, only: Sequence[int]) -> tuple[Matrix | None, Head | None]:
+    """The matrix, and the run whose files alone are in it, if its id is asked for. None, and the reason on the comparison, when it
+    cannot be made. Runs whose patch does not fit any more are left out."""
     if not found.heads:
-        return None
+        return None, None
     try:
         found.heads = [head for head in found.heads if _fits(found, head)]
         add_fits(found)
-        return review.matrix(found.task, found.patches, order=order, only=only if only is not None and only < len(found.heads) else None)
+        place = next((place for place, head in enumerate(found.heads) if [head.run.pk] == only), None)
+        matrix = review.matrix(found.task, found.patches, order=order, only=place)
     except AppError as error:
         found.trouble = error.message
-        return None
+        return None, None
+    return matrix, None if place is None else found.heads[place]
 
 
 def _fits(found: Comparison, head: Head) -> bool:

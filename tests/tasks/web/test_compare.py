@@ -100,6 +100,15 @@ def test_what_does_not_apply_any_more_is_told_with_its_files(
     assert Operation.objects.filter(kind="mirror", subject=f"repo:{task.repo_id}").exists()
 
 
+def test_a_patch_that_does_not_fit_any_more_is_left_out(as_alice: Client, task: Task, attempt: Callable[..., Run]) -> None:
+    broken, whole = attempt(FIRST), attempt(SECOND)
+    Patch.objects.filter(run=broken).update(content=b"diff --git a/no b/no\n--- a/no\n+++ b/no\n@@ -1 +1 @@\n-x\n+y\n", tree="")
+    html = page(as_alice, task, f"?only={whole.pk}")
+    assert "shell is left out: This patch does not fit" in text(html)
+    assert "basket.py" in html
+    assert "new.py" not in html
+
+
 def test_one_file_in_two_runs(as_alice: Client, task: Task, attempt: Callable[..., Run]) -> None:
     first, second = attempt(FIRST), attempt(SECOND)
     link = re.search(r'href="([^"]+)" id="file-\w+" title="shop/cart.py"', page(as_alice, task))
