@@ -13,7 +13,10 @@
   const sectionOf = (element) => element.closest(".changed-file");
   const bodyOf = (section) => section.querySelector(":scope > .lines-of");
   const isLoaded = (section) => !bodyOf(section).querySelector("a.load");
-  const frame = () => new Promise((resolve) => { requestAnimationFrame(resolve); });
+  const frame = () => new Promise((resolve) => {
+    requestAnimationFrame(resolve);
+    setTimeout(resolve, 100); // nothing is painted where nobody looks
+  });
   const parse = (html) => {
     const template = document.createElement("template");
     template.innerHTML = html;
@@ -78,8 +81,7 @@
         link.before(step("down", `${SOME} more lines below what is above`, "↓"), step("up", `${SOME} more lines above what is below`, "↑"));
       }
     }
-    const soon = body.querySelector("a.load[data-soon]");
-    if (soon) watcher.observe(soon.parentElement);
+    if (body.querySelector("a.load[data-soon]")) watcher.observe(section); // what is in it is not laid out yet
   };
 
   // One request at a time, for the files that are wanted by then; each is put in its place in a frame of its own.
@@ -122,9 +124,9 @@
   };
   const watcher = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
+      if (!isIntersecting || target.hasAttribute("data-closed")) continue;
       watcher.unobserve(target);
-      if (target.isConnected) load(sectionOf(target));
+      if (target.isConnected) load(target);
     }
   }, { rootMargin: `${AHEAD}px 0px` });
 
@@ -155,8 +157,13 @@
   };
 
   // --- open and close ------------------------------------------------------------------------------------------------------
+  const lookAnew = (section) => { // it is looked at anew whether its lines are wanted
+    watcher.unobserve(section);
+    if (section.querySelector("a.load[data-soon]")) watcher.observe(section);
+  };
   const setOpen = (section, isOpen) => {
     section.toggleAttribute("data-closed", !isOpen);
+    if (isOpen) lookAnew(section);
     section.querySelector(".toggle").ariaExpanded = String(isOpen);
     const edge = bar.getBoundingClientRect().bottom;
     if (!isOpen && section.getBoundingClientRect().top < edge) section.scrollIntoView();

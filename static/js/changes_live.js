@@ -56,7 +56,8 @@
       list[more.querySelector("[rel=prev]") ? "prepend" : "append"](document.adoptNode(more));
     }
     const [id, top] = places.find(([each]) => document.getElementById(each)) ?? [];
-    if (id) scrollBy(0, page.topOf(document.getElementById(id)) - top);
+    const element = document.getElementById(id);
+    if (element) page.hold(element, () => scrollBy(0, page.topOf(element) - top));
     setTimeout(() => { document.documentElement.style.overflowAnchor = ""; }, 100);
   };
 

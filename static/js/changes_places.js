@@ -173,7 +173,7 @@
     KEYS[event.detail]();
   });
 
-  Object.assign(asynccode.changes, { current, edge, topOf });
+  Object.assign(asynccode.changes, { current, edge, topOf, hold });
   if (ADDRESS.test(location.hash)) visit();
   root.dataset.ready = "";
 })();

@@ -154,22 +154,17 @@ def test_the_middle_of_a_log_goes_on_in_both_directions(page: Page, shell: Shell
     expect(page.locator("#log")).to_contain_text("line-2502-")
 
 
-def test_new_changes_leave_open_what_is_open_and_the_rest_where_it_is(page: Page, shell: Shell, run: int) -> None:
-    shell(f"patch({run}, 'one', 'two', 'three')")
+def test_the_list_of_changes_is_fetched_anew_where_one_is(page: Page, shell: Shell, run: int) -> None:
+    shell(f"patch({run}, *{['x'] * 60})")
     page.goto(f"/runs/{run}/")
     work = page.locator("#work")
-    panel = work.locator(".file-panel")
-    expect(panel).to_have_count(3)
-    panel.nth(1).locator("summary").click()
-    expect(panel.nth(1)).not_to_have_attribute("open", "")
-    panel.nth(2).evaluate("element => { element.isThis = true; element.scrollIntoView(); }")
-    before = panel.nth(2).evaluate("element => element.getBoundingClientRect().top")
-    shell(f"patch({run}, 'one', 'zwei', 'three', 'four')")
-    expect(panel).to_have_count(4)
-    expect(panel.nth(1)).to_contain_text("zwei")
-    expect(panel.nth(1)).not_to_have_attribute("open", "")
-    assert panel.nth(2).evaluate("element => element.isThis")
-    assert abs(panel.nth(2).evaluate("element => element.getBoundingClientRect().top") - before) <= 1
+    expect(work.locator(".files tbody tr")).to_have_count(60)
+    work.evaluate("element => { element.scrollTop = 400; }")
+    shell(f"patch({run}, *{['x'] * 61})")
+    expect(work.locator(".files tbody tr")).to_have_count(61)
+    assert work.evaluate("element => element.scrollTop") == 400
+    work.get_by_role("link", name="Review changes").click()
+    page.wait_for_url(f"**/runs/{run}/changes/")
 
 
 def test_tabs_change_in_place_and_have_addresses(page: Page, shell: Shell, run: int) -> None:
@@ -246,7 +241,7 @@ def test_it_works_without_scripts(browser: Browser, signed_in: Any, live_product
     with browser.new_context(storage_state=signed_in, base_url=live_product.url, java_script_enabled=False) as context:
         page = context.new_page()
         page.goto(f"/runs/{run}/")
-        expect(page.locator(".file-panel")).to_have_count(2)
+        expect(page.locator(".files tbody tr")).to_have_count(2)
         page.get_by_role("link", name="Older events").click()
         expect(page.get_by_role("log")).to_contain_text("line-1-")
         page.get_by_role("link", name="Newer events").click()

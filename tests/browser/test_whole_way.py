@@ -50,8 +50,7 @@ def test_a_shell_task_from_the_prompt_to_the_patch(page: Page, live_product: Pro
     page.evaluate("window.isSamePage = true")  # what follows is seen without loading the page anew
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Canceled", timeout=SLOW_MS)
-    expect(page.locator(".file-panel")).to_contain_text("greeting.txt")
-    expect(page.locator(".patch")).to_contain_text("+Goodbye")
+    expect(page.locator(".files")).to_contain_text("greeting.txt")
     assert page.evaluate("window.isSamePage")
 
     page.get_by_label("Follow-up").fill("echo '<b>again</b>' > more.txt; echo '<b>ended</b>'")
@@ -127,7 +126,9 @@ def test_everything_but_liveness_works_without_scripts(browser: Browser, signed_
                 break
             page.wait_for_timeout(200)  # there is nothing on such a page to wait for
         open_run(page)
-        expect(page.locator(".patch")).to_contain_text("+hi")
+        page.get_by_role("link", name="Review changes").click()
+        expect(page.locator(".diff tr.a")).to_contain_text("hi")
+        page.go_back()
         page.get_by_role("button", name="Retry").click()
         expect(page.locator("#status")).to_contain_text("attempt 2")
         page.goto(task)
