@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
 from tasks.models import Run, User
@@ -121,3 +122,22 @@ def test_a_phone_shows_one_run_at_a_time(desk: Page, compared: list[Run]) -> Non
     expect(desk.locator(".side:visible h2")).to_contain_text("2")
     assert desk.evaluate("document.documentElement.scrollWidth") <= 390
     assert violations(desk) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(desk: Page, compared: list[Run], scheme: Any) -> None:
+    first, second = (run.pk for run in compared)
+    task = Run.objects.get(pk=first).task.get_absolute_url()
+    Run.objects.filter(pk=first).update(chosen_at=timezone.now(), started_at=timezone.now(), finished_at=timezone.now(), cost_usd="0.5")
+    Run.objects.filter(pk=second).update(agent="codex", started_at=timezone.now(), finished_at=timezone.now(), cost_usd="0.2")
+    desk.emulate_media(color_scheme=scheme)
+    for path in (
+        f"{task}compare/",
+        f"{task}compare/trees?old={first}&new={second}",
+        f"{task}combine?runs={first},{second}",
+        f"/runs/{second}/choose",
+        "/statistics/",
+        task,
+    ):
+        desk.goto(path)
+        assert violations(desk) == [], path
