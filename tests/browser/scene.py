@@ -1,5 +1,6 @@
 """A task with runs of every status, and what else there is a page for. Run by `manage.py shell`; prints ids as JSON."""
 
+import base64
 import json
 import sys
 from datetime import timedelta
@@ -10,6 +11,7 @@ from django.utils import timezone
 from tasks import accounts
 from tasks.models import ApiToken, Operation, Patch, PreparedEnvironment, PromptTemplate, Repo, Run, Sandbox, Task, Turn, User
 from tasks.running import events
+from tests.browser.changes import make
 
 owner = User.objects.filter(is_staff=True).order_by("pk").first()
 newcomer = User.objects.create_user("newcomer")
@@ -61,6 +63,7 @@ FILES = [
     {"path": "gone.png", "old_path": None, "state": "deleted", "additions": 0, "deletions": 0, "is_binary": True},
     {"path": "b.py", "old_path": "a.py", "state": "renamed", "additions": 0, "deletions": 0, "is_binary": False},
 ]
+PICTURE = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII=")
 WORDS = """
 The storage may send `Retry-After`; I **honour** it.
 
@@ -178,6 +181,20 @@ for status, generation, backend, notice in (
     )
 prompt = PromptTemplate.objects.create(owner=owner, name="Upgrade a dependency", prompt="Upgrade {name}.")
 token = ApiToken.objects.create(user=owner, name="laptop", digest="0" * 64, hint="ac_12345")
+lines = [f"line {number} of many\n".encode() for number in range(80)]
+changed = make(
+    {"src/app/main.py": b"".join(lines), "old name.md": b"# Words\n" * 9, "logo.png": PICTURE, "gone.sh": b"true\n"},
+    {
+        "src/app/main.py": b"".join([*lines[:60], b"def new():\n", b"    return 1  # more\n", *lines[62:]]),
+        "old name.md": None,
+        "docs/new name.md": b"# Words\n" * 9,
+        "logo.png": PICTURE + b"\0",
+        "gone.sh": None,
+        "yarn.lock": b"x\n",
+        "data.bin": b"\0",
+        "odd \u202e <name>.txt": "a\u202eb\n".encode(),
+    },
+)
 bare = {"500": render_to_string("500.html"), "503": render_to_string("503.html", {"is_read": True, "seconds": 5})}
 sys.stdout.write(
     json.dumps(
@@ -188,6 +205,7 @@ sys.stdout.write(
             "prompt": prompt.pk,
             "token": token.pk,
             "bare": bare,
+            "changed": changed,
             "link": accounts.create_login_link(user=newcomer),
             **ids,
         }

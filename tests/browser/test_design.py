@@ -177,7 +177,7 @@ def test_every_main_page_weighs_less_than_150_kb(browser: Browser, signed_in: An
     run = page.url
     fonts = sum(path.stat().st_size for path in STATIC.glob("fonts/*.woff2"))
     weights = {}
-    for address in ("/", task, run, "/repos/", "/settings/", "/prompts/"):
+    for address in ("/", task, run, f"{run}changes/", "/repos/", "/settings/", "/prompts/"):
         with browser.new_context(storage_state=signed_in, base_url=live_product.url) as context:
             cold = context.new_page()
             responses: list[Response] = []
