@@ -225,6 +225,12 @@ def newest_patches(run_ids: Sequence[int]) -> dict[int, Patch]:
     return {patch.run_id: patch for patch in _newest(run_ids).defer("content")}
 
 
+def counted_patches(run_ids: Sequence[int]) -> dict[int, Patch]:
+    """The same without its list of files either, which may have thousands: `file_count` says how many."""
+    counted = _newest(run_ids).annotate(file_count=Func(F("files"), function="jsonb_array_length", output_field=IntegerField()))
+    return {patch.run_id: patch for patch in counted.defer("content", "files", "left_out")}
+
+
 def figures_of(run_ids: Sequence[int]) -> dict[int, Figures]:
     """The newest patch of each run in figures; the lists of files stay in the database."""
     files = Func(F("files"), function="jsonb_array_length", output_field=IntegerField())

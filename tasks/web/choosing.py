@@ -122,9 +122,9 @@ def _agents(by: User) -> list[tuple[str, str]]:
 def combine(request: Request, pk: int) -> HttpResponse:
     """Asks for agent and prompt on GET, makes the run on POST; `runs` in the address are those whose patches go with it."""
     task = find_task(request, pk)
-    runs = {run.pk: run for run in task.runs.order_by("pk")}
-    newest = newest_patches(list(runs))
-    asked = [pk for pk in dict.fromkeys(wanted(request)) if pk in newest and newest[pk].files][: combining.MOST_COMBINED]
+    runs = {run.pk: run for run in task.runs.filter(pk__in=wanted(request))}
+    newest = newest_patches([pk for pk in dict.fromkeys(wanted(request)) if pk in runs][: combining.MOST_COMBINED])
+    asked = [pk for pk in dict.fromkeys(wanted(request)) if pk in newest and newest[pk].files]
     if not asked:
         raise Http404
     patches = [newest[pk] for pk in asked]

@@ -25,7 +25,7 @@ from tasks.review.render import render as render_files
 from tasks.review.trees import Change
 from tasks.services import mirror_operation
 from tasks.web.access import Request
-from tasks.web.cards import RunCard, newest_patches
+from tasks.web.cards import RunCard, counted_patches
 from tasks.web.compared import Comparison, Head, add_fits, comparison
 
 MOST_SHOWN = 200  # files of the matrix on one page
@@ -61,7 +61,7 @@ class Choice:
 def _runs(request: Request, task: Task, most: int) -> tuple[list[Run], list[Run], dict[int, Patch]]:
     """All runs with a patch, those that are asked for (else the first that changed something), and the patches."""
     every = list(task.runs.order_by("pk"))
-    patches = newest_patches([run.pk for run in every])
+    patches = counted_patches([run.pk for run in every])
     able = [run for run in every if run.pk in patches]
     for run in able:
         run.task = task
@@ -69,7 +69,7 @@ def _runs(request: Request, task: Task, most: int) -> tuple[list[Run], list[Run]
     asked = set(wanted(request))
     shown = [run for run in able if run.pk in asked]
     if not shown:
-        shown = [run for run in able if patches[run.pk].files] or able
+        shown = [run for run in able if patches[run.pk].file_count] or able  # type: ignore[attr-defined]  # annotated
     return able, shown[:most], patches
 
 

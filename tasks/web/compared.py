@@ -62,6 +62,10 @@ class Head:
         return self.run.input_tokens + self.run.output_tokens
 
     @property
+    def file_count(self) -> int:
+        return self.card.figures.files if self.card.figures else 0
+
+    @property
     def lines(self) -> int:
         return self.patch.additions + self.patch.deletions
 
@@ -123,7 +127,7 @@ class Comparison:
             Fact("Turns", [Value(str(head.card.turns)) for head in heads]),
             _fact("Tokens", heads, lambda head: head.tokens or None, lambda _: "", "fewest", lambda head: head.card.tokens),
             _fact("Cost", heads, lambda head: head.run.cost_usd, lambda _: "", "cheapest", lambda head: head.card.cost),
-            _fact("Files", heads, lambda head: len(head.patch.files), str, ""),
+            _fact("Files", heads, lambda head: head.file_count, str, ""),
         ]
 
     @property
@@ -138,7 +142,7 @@ def comparison(task: Task, runs: Sequence[Run], patches: Mapping[int, Patch]) ->
     checks = {check.patch.run_id: check for check in Check.objects.of_newest_patches(runs) if check.patch}
     heads = [
         Head(card, patches[card.run.pk], edits.get(card.run.pk), totals.get(card.run.pk), check=checks.get(card.run.pk))
-        for card in cards_of(runs, {run.pk: patches[run.pk] for run in runs})
+        for card in cards_of(runs)
     ]
     return Comparison(task, heads)
 
