@@ -11,7 +11,7 @@ import logging
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -221,4 +221,9 @@ def decided_by_operator(user: User) -> None:
 
 
 def may_sign_in() -> bool:
-    return apps.has_client()
+    """Whether people can sign in with GitHub. While the database is away, only what the settings say of that is known."""
+    try:
+        return apps.has_client()
+    except OperationalError as error:
+        logger.warning("Whether there is a GitHub App is not known: %s", error)
+        return False

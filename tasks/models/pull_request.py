@@ -90,9 +90,9 @@ class Publication(models.Model):
     update_after = models.PositiveIntegerField(null=True, blank=True)
     updated_at = models.DateTimeField(auto_now=True)
 
+    def __str__(self) -> str:
+        return f"publication of run {self.run_id}"
+
     @property
     def branch_name(self) -> str:
         return self.branch or self.run.branch
-
-    def __str__(self) -> str:
-        return f"publication of run {self.run_id}"

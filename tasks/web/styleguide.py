@@ -49,7 +49,7 @@ PARTS = (
         "states",
         "States",
         "A dot says a run's status by colour and by form, and always has the word beside it. Only what runs moves.",
-        (".status", ".dot[data-status]"),
+        (".status", ".dot[data-status]", ".winner"),
     ),
     Part("figures", "Figures", "Facts of a thing, in digits of one width. – for nothing, − for minus.", ("dl > div", ".added", ".removed")),
     Part(

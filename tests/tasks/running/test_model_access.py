@@ -68,7 +68,7 @@ def first(run: Run) -> Turn:
 
 
 def access_of(run: Run) -> ModelAccess:
-    return model_access.access(model_access.way(run), first(run), run.generation)
+    return model_access.access(model_access.way(run, run.sandboxes.get()), first(run), run.generation)
 
 
 def ask(run: Run, token: str = "", key: str = "", provider: str = "anthropic") -> Grant | Refusal:
@@ -130,13 +130,13 @@ def test_an_agent_gets_a_token_that_stays_the_same_for_its_turn_and_generation(r
 
 
 def test_an_agent_without_a_key_says_what_to_do(make_run: MakeRun) -> None:
-    run = make_run(agent="parrot")
+    run = make_run(agent="parrot", sandbox=True)
     with pytest.raises(AppError, match=r"^Parrot needs a key of Anthropic\. Add one under Settings → Keys\.$"):
         access_of(run)
 
 
 def test_an_agent_without_a_model_gets_nothing(make_run: MakeRun) -> None:
-    run = make_run(agent="shell")
+    run = make_run(agent="shell", sandbox=True)
     assert access_of(run) == ModelAccess()
 
 

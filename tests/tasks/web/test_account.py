@@ -314,7 +314,19 @@ def test_the_icon_is_where_browsers_look(client: Client) -> None:
 
 def test_nothing_is_shown_to_strangers(client: Client) -> None:
     """Every address of ours wants a session, but for those with which one signs in."""
-    free = {"sign-in", "login-link", "sign-out", "run-patch", "run-raw-events", "github-webhook", "github_login", "github_callback", None}
+    free = {
+        "sign-in",
+        "login-link",
+        "sign-out",
+        "run-patch",
+        "run-raw-events",
+        "run-conversation",
+        "run-transcript",
+        "github-webhook",
+        "github_login",
+        "github_callback",
+        None,
+    }
     for pattern in urls.urlpatterns:
         wants_session = getattr(pattern.callback, "login_required", True)
         assert wants_session or pattern.name in free, pattern

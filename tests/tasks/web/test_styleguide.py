@@ -60,7 +60,7 @@ def test_every_shared_part_is_documented() -> None:
 @pytest.mark.parametrize("css", sorted(set(STYLES.glob("*.css")) - {STYLES / "admin.css"}), ids=lambda path: path.name)
 def test_no_style_is_for_nothing(css: Path) -> None:
     made = re.compile(r"(ink|ground)-(\d+|ink)")  # put together by tasks/web/shown
-    unused = classes(css) - words("templates", "static/js", "tasks/web", "tasks/templatetags") - {"htmx-request"}
+    unused = classes(css) - words("templates", "static/js", "tasks/web", "tasks/review", "tasks/templatetags") - {"htmx-request"}
     assert {name for name in unused if not made.fullmatch(name)} == set()
 
 
