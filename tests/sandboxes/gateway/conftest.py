@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -199,7 +200,8 @@ def can_connect(path: Path) -> bool:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    world = World(tmp_path / "sandboxes")
-    async with world.stack:
-        yield world
+async def world() -> AsyncIterator[World]:
+    with tempfile.TemporaryDirectory(prefix="gateway-", dir="/tmp") as folder:  # short: the paths of sockets must be
+        world = World(Path(folder, "sandboxes"))
+        async with world.stack:
+            yield world
