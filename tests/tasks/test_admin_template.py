@@ -56,7 +56,7 @@ def test_it_is_found_from_the_first_page(operator: Client) -> None:
 def test_before_one_is_built_it_says_what_is_used_instead(operator: Client) -> None:
     said = page(operator)
     assert "None was built yet." in said
-    assert "Claude Code: <code>claude</code>," in said
+    assert "Claude Code: <code>claude</code>" in said
     assert f"claude {PACKAGES['claude'].version}" in said
     assert "e2b_secret_key" not in said
 
