@@ -16,6 +16,16 @@ from tests.spine.product import BRISK, GIT, Product
 
 pytestmark = pytest.mark.browser
 SECRET = "webhook-secret"
+# In every Python process of the product: writes down each program that is started, with its arguments.
+WRAPPER = """import os, sys
+
+def note(event, arguments):
+    if event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system"):
+        with open(os.environ["STARTED"], "a") as file:
+            file.write(f"{arguments[:2]}\\n")
+
+sys.addaudithook(note)
+"""
 SCRIPT = """set -e
 echo changed >> README.md
 rm old.txt
@@ -47,9 +57,19 @@ def github() -> Iterator[GitHubServer]:
 
 
 @pytest.fixture
-def product(github: GitHubServer) -> Iterator[Product]:
+def started(tmp_path: Path) -> Path:
+    """What is written down of the programs that the product starts."""
+    (tmp_path / "wrapper").mkdir()
+    (tmp_path / "wrapper" / "sitecustomize.py").write_text(WRAPPER)
+    return tmp_path / "started"
+
+
+@pytest.fixture
+def product(github: GitHubServer, started: Path) -> Iterator[Product]:
     product = Product(
         **BRISK,
+        PYTHONPATH=str(started.with_name("wrapper")),
+        STARTED=str(started),
         GITHUB_URL=github.url,
         GITHUB_CLIENT_ID="client",
         GITHUB_CLIENT_SECRET="app-secret",
@@ -82,7 +102,9 @@ def agree(page: Page, github: GitHubServer) -> None:
     page.goto(github.authorize(page.url, "octo"))
 
 
-def test_from_signing_in_with_github_to_a_merged_pull_request(page: Page, github: GitHubServer, product: Product, tmp_path: Path) -> None:
+def test_from_signing_in_with_github_to_a_merged_pull_request(
+    page: Page, github: GitHubServer, product: Product, started: Path, tmp_path: Path
+) -> None:
     page.goto(f"{product.url}/settings/")
     page.get_by_role("button", name="Sign in with GitHub").click()
     agree(page, github)
@@ -134,8 +156,15 @@ def test_from_signing_in_with_github_to_a_merged_pull_request(page: Page, github
     assert page.evaluate("window.isStillHere")
 
     (token,) = (token for token, owned in github.world.tokens.items() if owned.login == "octo" and owned.has("repo"))
-    said = product.rows("SELECT string_agg(data::text, '') AS text FROM tasks_event")[0]["text"] + product.tail(100_000)
-    assert token not in said
+    tables = [row["name"] for row in product.rows("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'")]
+    rows = [row["text"] for table in tables for row in product.rows(f'SELECT t::text AS text FROM "{table}" AS t')]
+    assert any("github.com" in text or github.url in text for text in rows)
+    programs = started.read_text()
+    assert "'push'" in programs
+    assert "bwrap" in programs
+    for said in (*rows, programs, product.log.read_text(errors="replace")):
+        assert token not in said
+        assert token.encode().hex() not in said  # as the database writes bytes
     kept = [
         path for name in ("mirrors", "sandboxes") for path in (product.data / name).rglob("*") if path.is_file() and not path.is_symlink()
     ]
