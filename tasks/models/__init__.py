@@ -5,6 +5,7 @@ from tasks.models.agent import AgentModel, AgentSetting, Preset, RepoMcpServer
 from tasks.models.attachment import Attachment
 from tasks.models.capacity import CreationBucket
 from tasks.models.check import Check, CheckStatus, Verdict
+from tasks.models.comment import Comment, CommentSide
 from tasks.models.conversation import Conversation
 from tasks.models.credential import Credential, CredentialKind
 from tasks.models.environment import PreparedEnvironment, PreparedStatus
@@ -35,6 +36,8 @@ __all__ = [
     "BudgetScope",
     "Check",
     "CheckStatus",
+    "Comment",
+    "CommentSide",
     "Conversation",
     "CreationBucket",
     "Credential",
