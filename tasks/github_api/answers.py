@@ -136,10 +136,13 @@ class Reviews:
 
 @dataclass(frozen=True)
 class ReviewComment:
+    """`review` is the id of the review that it came with, 0 where GitHub does not say."""
+
     id: int
     author: str
     text: str
     url: str
+    review: int = 0
 
 
 @dataclass(frozen=True)
@@ -303,7 +306,14 @@ def sum_up_reviews(said: list[dict[str, Any]]) -> Reviews:
 def read_thread(said: dict[str, Any]) -> Thread:
     nodes = listed(mapping(said.get("comments")).get("nodes"))
     comments = tuple(
-        ReviewComment(number(one.get("databaseId")), login(one.get("author")), text(one.get("body")), link(one.get("url"))) for one in nodes
+        ReviewComment(
+            number(one.get("databaseId")),
+            login(one.get("author")),
+            text(one.get("body")),
+            link(one.get("url")),
+            number(mapping(one.get("pullRequestReview")).get("databaseId")),
+        )
+        for one in nodes
     )
     hunk = text(nodes[0].get("diffHunk")) if nodes else ""
     return Thread(line(said.get("path")), number(said.get("line")) or None, said.get("isOutdated") is True, comments, hunk)

@@ -40,6 +40,7 @@ from tasks.github_api.connection import PER_PAGE, Connection
 from tasks.github_api.conversations import Conversations
 from tasks.github_api.conversations import repository_path as _repository
 from tasks.github_api.decisions import Decisions
+from tasks.github_api.differences import Differences
 from tasks.github_api.errors import NotFoundOnGitHub, PermissionMissing, PullExists, Refused, Unavailable
 
 __all__ = ["GitHub", "Pull", "PullExists"]
@@ -54,13 +55,15 @@ _THREADS = """
 query($owner: String!, $name: String!, $number: Int!, $after: String) {
   repository(owner: $owner, name: $name) { pullRequest(number: $number) { reviewThreads(first: 50, after: $after) {
     pageInfo { hasNextPage endCursor }
-    nodes { isResolved isOutdated path line comments(first: 50) { nodes { databaseId body url diffHunk author { login } } } }
+    nodes { isResolved isOutdated path line comments(first: 50) { nodes {
+      databaseId body url diffHunk author { login } pullRequestReview { databaseId }
+    } } }
   } } }
 }
 """
 
 
-class GitHub(Conversations, CheckOutputs, Decisions):
+class GitHub(Conversations, CheckOutputs, Decisions, Differences):
     """All that is asked of GitHub for one token. Errors are those of `tasks/github_api/errors.py`.
 
     Repositories are named OWNER/NAME. Keeps a connection: `close` it where many are made, or use it as a context.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -89,6 +90,23 @@ class Conversations:
         said = {"body": body, "in_reply_to": comment_id}
         answer = self._connection.ask("POST", f"{repository_path(full_name)}/pulls/{number}/comments", body=said)
         return link(mapping(answer.value).get("html_url"))
+
+    def find_review(self, full_name: str, number: int, mark: str) -> Said | None:
+        """The submitted review whose text has this in it, of the first thousand."""
+        path = f"{repository_path(full_name)}/pulls/{number}/reviews"
+        for one in self._connection.pages(path, most=_MOST_PAGES):
+            if mark in answers.text(one.get("body")) and str(one.get("state")).upper() != "PENDING":
+                return _read(one)
+        return None
+
+    def create_review(self, full_name: str, number: int, *, commit: str, body: str, comments: Sequence[Mapping[str, Any]]) -> Said:
+        """Submit a review that neither approves nor requests changes; all of it or, where something is wrong, nothing.
+
+        `comments` are {path, body, line, side} of lines in the diff of `commit`, with {start_line, start_side} for several lines.
+        """
+        said = {"commit_id": commit, "event": "COMMENT", "body": body, "comments": list(comments)}
+        answer = self._connection.ask("POST", f"{repository_path(full_name)}/pulls/{number}/reviews", body=said)
+        return _read(mapping(answer.value))
 
     def react(self, full_name: str, content: str, *, number: int = 0, comment_id: int = 0, review_comment_id: int = 0) -> None:
         """React with +1, eyes, rocket, … to an issue or pull request, or to a comment. Twice is fine."""

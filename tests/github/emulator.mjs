@@ -77,6 +77,11 @@ const commands = {
     if (done) gh.pullRequests.update(pull.id, { draft: false });
     return { full_name: gh.repos.get(pull.repo_id).full_name };
   },
+  // A review comment that belongs to a review.
+  in_review({ gh }, { id, review_id }) {
+    gh.comments.update(id, { review_id });
+    return {};
+  },
   events: () => events.splice(0),
 };
 

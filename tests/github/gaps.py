@@ -8,7 +8,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from tests.github import actions
+from tests.github import actions, reviews
 from tests.github.emulator import Answer
 from tests.github.repositories import Conflicts, Repository
 from tests.github.world import Request, World, error, reply
@@ -297,6 +297,7 @@ _ROUTES: list[tuple[str, str, Any]] = [
     ("POST", r"/pulls/(\d+)/comments", _reply),
     ("GET", r"/issues/(\d+)", _issue),
     *actions.ROUTES,
+    *reviews.ROUTES,
 ]
 
 
@@ -316,6 +317,8 @@ def correct(world: World, request: Request, value: Any) -> Any:
             value.pop("delete_branch_on_merge", None)
     if "check_suite" in value and "head_sha" in value:
         value = actions.as_job(world, value)
+    if "pull_request_review_id" in value:
+        value |= world.starts.get(value["id"], {})
     if "mergeable_state" in value and "base" in value and value.get("state") == "open":
         _mergeable(world, value)
     if value.get("login") in world.people and "email" in value and not world.people[value["login"]].is_email_public:
@@ -374,6 +377,7 @@ def _thread(world: World, first: int, comments: list[dict[str, Any]]) -> dict[st
             "createdAt": one["created_at"],
             "diffHunk": one["diff_hunk"],
             "author": {"login": one["user"]["login"]},
+            "pullRequestReview": {"databaseId": one["pull_request_review_id"]},
         }
         for one in comments
     ]

@@ -299,6 +299,15 @@ class GitHubServer:
             content["in_reply_to_id"] = reply_to
         return int(self.as_user(login, "POST", f"/repos/{full_name}/pulls/{number}/comments", content)["id"])
 
+    def reviews(self, full_name: str, number: int) -> list[dict[str, Any]]:
+        """All, each with its `comments`, as GitHub would tell them."""
+        path = f"/repos/{full_name}/pulls/{number}/reviews"
+        found: list[dict[str, Any]] = self.as_user("admin", "GET", f"{path}?per_page=100")
+        for one in found:
+            comments = self.as_user("admin", "GET", f"{path}/{one['id']}/comments?per_page=100")
+            one["comments"] = [comment | self.world.starts.get(comment["id"], {}) for comment in comments]
+        return found
+
     def resolve(self, comment: int) -> None:
         """Resolve the thread that this review comment began."""
         self.world.resolved.add(comment)

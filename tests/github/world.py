@@ -76,6 +76,7 @@ class World:
         self.repositories: dict[str, Repository] = {}
         self.resolved: set[int] = set()  # review comments
         self.outdated: set[int] = set()
+        self.starts: dict[int, dict[str, Any]] = {}  # of comments on several lines: review comment → start_line, start_side
         self.jobs: dict[int, str] = {}  # of Actions: check run → the address of its log
         self.logs: dict[str, bytes] = {}  # what lies below /_logs/
         self.reactions: list[dict[str, Any]] = []

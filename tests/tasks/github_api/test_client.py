@@ -308,6 +308,44 @@ def test_what_is_not_resolved_is_read_with_file_and_line(github: GitHub, shop: s
     assert thread.comments[0].id == first
 
 
+def test_a_diff_is_read_hunk_by_hunk(github: GitHub, shop: str, server: GitHubServer) -> None:
+    lines = [f"{number}\n" for number in range(1, 31)]
+    server.push(shop, "main", {"long.txt": "".join(lines), "old.txt": "one\ntwo\nthree\n"})
+    lines[1], lines[25] = "second\n", "-- 26\n"
+    server.push(shop, "topic", {"long.txt": "".join(lines), "old.txt": None, "new.txt": "one\ntwo\nthree\nfour\n", "pic.png": b"\0\1"})
+    found = {file.path: file for file in github.differences(shop, "main", server.branches(shop)["topic"])}
+    assert {path: file.old_path for path, file in found.items()} == {"long.txt": "long.txt", "new.txt": "old.txt", "pic.png": "pic.png"}
+    first, second = found["long.txt"].hunks
+    assert (first.sides["LEFT"][2], first.sides["RIGHT"][2], first.sides["RIGHT"][5]) == ("2", "second", "5")
+    assert (6 in first.sides["RIGHT"], second.sides["RIGHT"][26], min(second.sides["LEFT"])) == (False, "-- 26", 23)
+    assert found["pic.png"].hunks == ()
+    assert found["new.txt"].blob == server.world.repositories[shop].git("rev-parse", "topic:new.txt").decode().strip()
+
+
+def test_a_review_is_all_or_nothing(github: GitHub, shop: str, pull: int, server: GitHubServer) -> None:
+    head = server.branches(shop)["feature"]
+    [file] = github.differences(shop, "main", head)
+    last = max(file.hunks[0].sides["RIGHT"])
+    there, beyond = ({"path": "b.txt", "line": line, "side": "RIGHT", "body": "Why?"} for line in (last, last + 1))
+    with pytest.raises(Refused, match="line must be part of the diff"):
+        github.create_review(shop, pull, commit=head, body="<!-- x -->", comments=[there, beyond])
+    assert (server.reviews(shop, pull), github.find_review(shop, pull, "<!-- x -->")) == ([], None)
+    made = github.create_review(shop, pull, commit=head, body="<!-- x -->", comments=[there])
+    assert github.find_review(shop, pull, "<!-- x -->") == made
+    [review] = server.reviews(shop, pull)
+    assert (review["state"], review["commit_id"], review["html_url"]) == ("COMMENTED", head, made.url)
+    assert [(one["path"], one["line"], one["side"], one["body"]) for one in review["comments"]] == [("b.txt", last, "RIGHT", "Why?")]
+    [thread] = github.unresolved_threads(shop, pull)
+    assert thread.comments[0].review == made.id
+
+
+def test_who_has_begun_a_review_at_github_has_to_end_it_first(github: GitHub, shop: str, pull: int, server: GitHubServer) -> None:
+    server.as_user("alice", "POST", f"/repos/{shop}/pulls/{pull}/reviews", {"body": "<!-- x --> not sent"})
+    assert github.find_review(shop, pull, "<!-- x -->") is None
+    with pytest.raises(Refused, match="only have one pending review"):
+        github.create_review(shop, pull, commit=server.branches(shop)["feature"], body="x", comments=[])
+
+
 def test_comments_and_reactions(github: GitHub, shop: str, server: GitHubServer) -> None:
     issue = server.add_issue(shop, "bob", "It breaks")
     assert github.comment(shop, issue, "On it.").url.startswith(f"{server.url}/{shop}/issues/{issue}#")
@@ -427,6 +465,8 @@ def test_answers_that_make_no_sense_are_an_error_or_nothing(github: GitHub, serv
         lambda: github.checks("a/b", "a" * 40),
         lambda: github.reviews("a/b", 1),
         lambda: github.unresolved_threads("a/b", 1),
+        lambda: github.differences("a/b", "c", "d"),
+        lambda: github.find_review("a/b", 1, "x"),
         lambda: github.pull_template("a/b"),
         lambda: github.permission("a/b", "c"),
     ):
