@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -20,7 +21,7 @@ from tasks.github.payloads import Fields, Ignored, Unusable
 from tasks.github.webhook_events import HANDLERS
 from tasks.github_api import apps
 from tasks.models import Delivery, DeliveryStatus
-from tasks.running import nudge
+from tasks.running import counting, nudge
 
 MOST_BYTES = 25 * 1024 * 1024  # GitHub sends no more
 MOST_TRIES = 5
@@ -89,7 +90,9 @@ def work_on(delivery_id: int) -> None:
     with transaction.atomic():
         delivery = queued.select_for_update(skip_locked=True).first()
         if delivery is not None:
-            Delivery.objects.filter(pk=delivery.pk).update(**_work(delivery))
+            ended = _work(delivery)
+            Delivery.objects.filter(pk=delivery.pk).update(**ended)
+            transaction.on_commit(partial(counting.DELIVERIES.add, 1, ended["status"]))
 
 
 def _work(delivery: Delivery) -> dict[str, Any]:

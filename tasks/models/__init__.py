@@ -13,6 +13,7 @@ from tasks.models.event import Event, EventKind
 from tasks.models.github import Delivery, DeliveryStatus, GitHubAccount, GitHubCredentialKind
 from tasks.models.github_app import GitHubApp
 from tasks.models.github_request import GitHubRequest, GitHubRequestKind, GitHubRequestState
+from tasks.models.heartbeat import Beats, Heartbeat
 from tasks.models.operation import Operation, OperationStatus
 from tasks.models.patch import Patch, PatchKind
 from tasks.models.prompt_template import PromptTemplate
@@ -32,6 +33,7 @@ __all__ = [
     "AgentSetting",
     "ApiToken",
     "Attachment",
+    "Beats",
     "Budget",
     "BudgetScope",
     "Check",
@@ -55,6 +57,7 @@ __all__ = [
     "GitHubRequest",
     "GitHubRequestKind",
     "GitHubRequestState",
+    "Heartbeat",
     "LoginLink",
     "Mode",
     "ModelCall",

@@ -26,8 +26,8 @@ from sandboxes.base import Command, CommandName
 from sandboxes.base import Sandbox as Box
 from sandboxes.errors import AccountRefused, SandboxError, SandboxGone
 from tasks.errors import AppError
-from tasks.models import Credential, Variable
-from tasks.running import backends, events, model_access, nudge, refusals
+from tasks.models import Beats, Credential, Variable
+from tasks.running import backends, counting, events, heartbeats, model_access, nudge, refusals
 from tasks.running.journal import Reader
 from tasks.running.prices import Prices
 from tasks.running.redact import Redactor
@@ -89,6 +89,8 @@ class Follower:
         self.held: dict[int, Followed] = {}
         self.put_off: dict[int, float] = {}  # runs that could not be reached → when to try again, by the monotonic clock
         self.news = asyncio.Event()
+        self._pulse = heartbeats.Pulse(Beats.FOLLOW)
+        self._uncounted = 0  # events
         self._dispatches: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -120,7 +122,14 @@ class Follower:
             await self._look(conn, _RENEW if is_due else _LOOK)
             renewed_at = time.monotonic() if is_due else renewed_at
             await self._wake_queue(conn)
+            if self._pulse.is_due:
+                await self._beat(conn)
             await asyncio.sleep(CLAIM_S)
+
+    async def _beat(self, conn: psycopg.AsyncConnection[Any]) -> None:
+        await conn.execute(heartbeats.BEAT, heartbeats.params(Beats.FOLLOW))
+        count, self._uncounted = self._uncounted, 0
+        await sync_to_async(counting.EVENTS.add, thread_sensitive=False)(count)
 
     async def _wake_queue(self, conn: psycopg.AsyncConnection[Any]) -> None:
         """Have the queue dispatched when what its runs wait for is there; should we die meanwhile, reconcile does it later."""
@@ -255,6 +264,7 @@ class Follower:
         taken = [(held, *held.reader.take(data)) for held, data in self._waiting()]
         batches = [batch for _, batch, _ in taken if batch.new_offset != batch.old_offset]
         stored = await events.store(conn, self.me, batches) if batches else set()
+        self._uncounted += sum(len(batch.events) for batch in batches if batch.run_id in stored)
         await self._drop([batch.run_id for batch in batches if batch.run_id not in stored])
         for held, batch, announced in taken:
             if batch.run_id in stored:

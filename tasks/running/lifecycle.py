@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -12,7 +13,7 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from tasks.models import ACTIVE, FINAL, Event, EventKind, Run, RunStatus, Turn
-from tasks.running import events, nudge
+from tasks.running import counting, events, nudge
 
 S = RunStatus
 MOVES: dict[RunStatus, frozenset[RunStatus]] = {
@@ -51,7 +52,10 @@ def move(run_id: int, *, source: Collection[RunStatus], to: RunStatus, fence: Q 
             turn.save(update_fields=["status", "started_at", "finished_at", "error_class"])
         data = {"status": to} | {key: changes[key] for key in ("stage", "error", "error_class") if changes.get(key)}
         events.append(run_id, EventKind.STATUS, data, turn_id=turn.pk if turn else None)
-        nudge.tell([nudge.user_group(owner) for owner in Run.objects.filter(pk=run_id).values_list("task__owner", flat=True)])
+        for owner, agent in Run.objects.filter(pk=run_id).values_list("task__owner", "agent"):
+            nudge.tell([nudge.user_group(owner)])
+            if to in OVER:
+                transaction.on_commit(partial(counting.TURNS.add, 1, to, agent))
         return True
 
 

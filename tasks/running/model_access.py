@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -25,7 +26,7 @@ from agents.grants import Call, Grant, Key, Refusal
 from sandboxes.base import SandboxSpec
 from tasks.errors import AppError
 from tasks.models import BudgetScope, Credential, CredentialKind, EndReason, ModelCall, Price, Run, RunStatus, Sandbox, Turn, User
-from tasks.running import backends, model_ways, nudge
+from tasks.running import backends, counting, model_ways, nudge
 from tasks.running.model_ways import LABELS, Keys, Way
 from tasks.running.prices import Prices
 
@@ -247,6 +248,7 @@ def record(grant: Grant, call: Call) -> None:
     cost = prices.cost(call.model, **tokens)
     if not Turn.objects.filter(pk=grant.turn_id).exists():
         return  # the run was deleted meanwhile
+    cost = prices.cost(call.asked, **tokens) if cost is None else cost
     ModelCall.objects.create(
         user_id=grant.user_id,
         run_id=grant.run_id,
@@ -261,11 +263,20 @@ def record(grant: Grant, call: Call) -> None:
         cache_write_tokens=call.cache_write_tokens,
         output_tokens=call.output_tokens,
         reasoning_tokens=call.reasoning_tokens,
-        cost_usd=prices.cost(call.asked, **tokens) if cost is None else cost,
+        cost_usd=cost,
         seconds=call.seconds,
     )
+    transaction.on_commit(partial(_count, grant.key.provider, call.status, tokens, cost))
     if used_up := _used_up(grant):
         _end_for_budget(grant, used_up)
+
+
+def _count(provider: str, status: int, tokens: dict[str, int], cost: Decimal | None) -> None:
+    """For /metrics. The model is left out: it is what an agent says."""
+    counting.MODEL_CALLS.add(1, provider, f"{status // 100}xx")
+    counting.MODEL_COST.add(float(cost or 0), provider)
+    for kind, number in tokens.items():
+        counting.MODEL_TOKENS.add(number, provider, kind)
 
 
 def last_refusal(turn: Turn) -> ErrorClass | None:

@@ -8,8 +8,8 @@ from django.conf import settings
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from tasks.models import ACTIVE, FINAL, PreparedStatus, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Task
-from tasks.running import checks, lifecycle, lifetimes, losing, nudge, operations, prepared, scheduler
+from tasks.models import ACTIVE, FINAL, Beats, PreparedStatus, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Task
+from tasks.running import checks, counting, heartbeats, lifecycle, lifetimes, losing, nudge, operations, prepared, scheduler
 
 
 def reconcile() -> None:
@@ -30,6 +30,8 @@ def reconcile() -> None:
     prepared.tidy()
     checks.tidy()
     scheduler.dispatch()
+    heartbeats.beat(Beats.RECONCILE)
+    heartbeats.forget_old()
 
 
 def take_over_dead_starts() -> None:
@@ -40,6 +42,7 @@ def take_over_dead_starts() -> None:
         if run.start_tries + 1 >= losing.MOST_START_TRIES:
             error = f"The sandbox could not be started: {losing.MOST_START_TRIES} tries showed no life for {settings.START_LEASE_S} s each."
             lifecycle.finish(run.pk, source=[RunStatus.STARTING], to=RunStatus.ERRORED, fence=dead, error=error)
+            counting.MENDS.add(1, "start given up")
             continue
         # A sandbox with a reference holds an earlier turn's workspace: only its waking up is tried again.
         keeps_sandbox = old is not None and old.ref
@@ -47,6 +50,7 @@ def take_over_dead_starts() -> None:
         moved = lifecycle.requeue(
             run.pk, source=[RunStatus.STARTING], fence=dead, generation=generation, start_tries=run.start_tries + 1, queued_at=run.queued_at
         )
+        counting.MENDS.add(int(moved), "start taken over")
         if moved and old is not None and not keeps_sandbox:
             Sandbox.objects.filter(pk=old.pk).update(status=SandboxStatus.LOST)
 
@@ -56,17 +60,20 @@ def hand_over_again() -> None:
     late = Run.objects.filter(status=RunStatus.RUNNING, stage=Stage.PROVISION, started_at__lt=Now() - timedelta(seconds=10))
     for run in late:
         nudge.enqueue_now(host_queue(run), "hand_turn", run.pk, run.generation)
+        counting.MENDS.add(1, "turn handed over")
 
 
 def finish_again() -> None:
     for run in Run.objects.filter(status=RunStatus.RUNNING, stage=Stage.COLLECT):
         nudge.enqueue_now(host_queue(run), "finish_turn", run.pk, run.generation)
+        counting.MENDS.add(1, "turn finished")
 
 
 def stop_again() -> None:
     late = Run.objects.filter(status=RunStatus.RUNNING, stop_requested_at__lt=Now() - timedelta(seconds=5)).exclude(stage=Stage.COLLECT)
     for run in late:
         nudge.enqueue_now(host_queue(run), "deliver_stop", run.pk, run.generation)
+        counting.MENDS.add(1, "stop delivered")
 
 
 def sleep_again() -> None:
@@ -79,6 +86,7 @@ def sleep_again() -> None:
         run__finished_at__lt=late,
     ).values_list("run", "generation", "host"):
         nudge.enqueue_now(f"host-{host}" if host else settings.QUEUE_RUNS, "put_to_sleep", run_id, generation)
+        counting.MENDS.add(1, "sandbox put to sleep")
 
 
 def destroy_unneeded() -> None:
@@ -98,6 +106,7 @@ def destroy_unneeded() -> None:
     for sandbox in unneeded:
         queue = f"host-{sandbox.host}" if sandbox.host else settings.QUEUE_RUNS
         nudge.enqueue_now(queue, "destroy_sandbox", sandbox.pk)
+        counting.MENDS.add(1, "sandbox destroyed")
 
 
 def host_queue(run: Run) -> str:

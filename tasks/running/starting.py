@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -26,6 +27,7 @@ from tasks.running import (
     attachments,
     backends,
     capacity,
+    counting,
     ending,
     events,
     installs,
@@ -186,11 +188,13 @@ async def _provision(run: Run, turn: Turn, row: Sandbox, restored: bytes | None,
         await Sandbox.objects.filter(pk=row.pk, status=SandboxStatus.PAUSED).aupdate(
             status=SandboxStatus.LIVE, expires_at=lifetimes.expiry(row.backend, timezone.now()), warned_at=None
         )
-        await box.resume(made_of)
+        with _counted(row.backend, "woken"):
+            await box.resume(made_of)
         await attachments.put(box, given[turn.number])
     else:
         async with nullcontext() if row.backend == "local" else _showing_life(run.pk, fence):
-            box = await backend.create(backends.key(run.pk, row.generation), made_of)
+            with _counted(row.backend, "made"):
+                box = await backend.create(backends.key(run.pk, row.generation), made_of)
         if row.backend != "local":
             await sync_to_async(capacity.made)(row.backend)
         if restored is not None:
@@ -198,6 +202,18 @@ async def _provision(run: Run, turn: Turn, row: Sandbox, restored: bytes | None,
         for files in given.values():
             await attachments.put(box, files)
     return box
+
+
+@contextmanager
+def _counted(backend: str, how: str) -> Iterator[None]:
+    """Count a sandbox's start, by how long it took or what kind of error came of it."""
+    begun = time.monotonic()
+    try:
+        yield
+    except SandboxError as error:
+        counting.START_FAILURES.add(1, backend, how, type(error).__name__)
+        raise
+    counting.START_SECONDS.observe(time.monotonic() - begun, backend, how)
 
 
 @asynccontextmanager

@@ -22,7 +22,8 @@ from sandboxes.addresses import Addresses
 from sandboxes.egress import HostError, PolicyError
 from sandboxes.gateway import Gateway
 from sandboxes.listener import Listener, parse_listen
-from tasks.running import model_access, network
+from tasks.models import Beats
+from tasks.running import heartbeats, model_access, network
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +74,19 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
-            await asyncio.gather(gateway.serve(), _serve_outside(broker))
+            await asyncio.gather(gateway.serve(), _serve_outside(broker), _beat(threads))
         except asyncio.CancelledError:
             self.stdout.write("Stopped.")
         finally:
             await broker.close()
+
+
+async def _beat(threads: ThreadPoolExecutor) -> None:
+    """Say that we are there, by the broker's own way to the database."""
+    pulse = _in(threads, heartbeats.Pulse(Beats.GATEWAY))
+    while True:
+        await pulse()
+        await asyncio.sleep(heartbeats.EVERY_S)
 
 
 async def _serve_outside(broker: Broker) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connections
 from django_rq import get_queue
@@ -17,6 +18,8 @@ from rq import worker_pool
 from rq.exceptions import StopRequested
 
 from asynccode.processes import die_with_parent
+from tasks.models import Beats
+from tasks.running import heartbeats
 from tasks.running.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -39,7 +42,18 @@ class Command(BaseCommand):
 
 
 class Pool(worker_pool.WorkerPool):
-    """RQ's pool, made sure to end: when told so in the middle of its start, without Redis, and when it is killed."""
+    """RQ's pool, made sure to end: when told so in the middle of its start, without Redis, and when it is killed.
+    It says that it is there, for its workers: one that ends is started anew, and reconcile's heartbeat tells that they work."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        is_for_operations = settings.QUEUE_OPERATIONS in self._queue_names
+        self._pulse = heartbeats.Pulse(Beats.OPERATIONS if is_for_operations else Beats.WORKER)
+
+    def check_workers(self, respawn: bool = True) -> None:
+        super().check_workers(respawn)
+        self._pulse()
+        connections.close_all()  # a worker that is forked later shall not have ours
 
     def get_worker_process(self, name: str, burst: bool, _sleep: float = 0, logging_level: str = "") -> BaseProcess:
         return worker_pool.ForkProcess(target=_run_worker, args=(die_with_parent(signal.SIGKILL), name, self._queue_names))
