@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Self
+
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Func, IntegerField, Q
 
 from tasks.models.run import Run, Turn
 
@@ -9,6 +12,17 @@ from tasks.models.run import Run, Turn
 class PatchKind(models.TextChoices):
     CHECKPOINT = "checkpoint"
     FINAL = "final"
+
+
+class PatchQuerySet(models.QuerySet["Patch"]):
+    def newest_of(self, runs: Iterable[Run] | Iterable[int]) -> Self:
+        """The newest patch of each run: a turn's final one counts before its checkpoints."""
+        return self.filter(run__in=runs).order_by("run_id", "-turn__number", "-kind").distinct("run_id")
+
+    def counted(self) -> Self:
+        """Without their contents and their lists of files, which may have thousands: `file_count` says how many."""
+        counted = self.annotate(file_count=Func(F("files"), function="jsonb_array_length", output_field=IntegerField()))
+        return counted.defer("content", "files", "left_out")
 
 
 class Patch(models.Model):
@@ -30,6 +44,10 @@ class Patch(models.Model):
     left_out = models.JSONField(default=list)
     secrets_found = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    file_count: int  # of `counted` ones
+
+    objects = PatchQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "patches"

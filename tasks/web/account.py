@@ -16,10 +16,10 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
-from tasks import accounts
+from tasks import accounts, limits
 from tasks.github import people
 from tasks.models import User
-from tasks.web import errors, limits
+from tasks.web import errors
 from tasks.web.account_forms import SignInForm
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from math import ceil
 
-from django.db.models import Count, F, Func, IntegerField, Max, Q, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -222,28 +222,21 @@ def dollars(cost: Decimal | None) -> str:
 
 def newest_patches(run_ids: Sequence[int]) -> dict[int, Patch]:
     """The newest patch of each run, without its content: a turn's final one counts before its checkpoints."""
-    return {patch.run_id: patch for patch in _newest(run_ids).defer("content")}
+    return {patch.run_id: patch for patch in Patch.objects.newest_of(run_ids).defer("content")}
 
 
 def counted_patches(run_ids: Sequence[int]) -> dict[int, Patch]:
     """The same without its list of files either, which may have thousands: `file_count` says how many."""
-    counted = _newest(run_ids).annotate(file_count=Func(F("files"), function="jsonb_array_length", output_field=IntegerField()))
-    return {patch.run_id: patch for patch in counted.defer("content", "files", "left_out")}
+    return {patch.run_id: patch for patch in Patch.objects.newest_of(run_ids).counted()}
 
 
 def figures_of(run_ids: Sequence[int]) -> dict[int, Figures]:
     """The newest patch of each run in figures; the lists of files stay in the database."""
-    files = Func(F("files"), function="jsonb_array_length", output_field=IntegerField())
-    found = _newest(run_ids).values_list("run_id", files, "additions", "deletions")
-    return {run_id: Figures(*figures) for run_id, *figures in found}
+    return {pk: Figures(patch.file_count, patch.additions, patch.deletions) for pk, patch in counted_patches(run_ids).items()}
 
 
 def _figures(patch: Patch) -> Figures:
     return Figures(len(patch.files), patch.additions, patch.deletions)
-
-
-def _newest(run_ids: Sequence[int]) -> QuerySet[Patch]:
-    return Patch.objects.filter(run__in=run_ids).order_by("run_id", "-turn__number", "-kind").distinct("run_id")
 
 
 def cards_of(runs: Sequence[Run], patches: Mapping[int, Patch] | None = None, checks: Mapping[int, Check] | None = None) -> list[RunCard]:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
-
-from django.db.models import DurationField, ExpressionWrapper, F, OuterRef, Q, Subquery, Sum
-from django.db.models.functions import Coalesce, Now
 
 from tasks.errors import AppError
 from tasks.git import mirrors
-from tasks.models import Check, Event, EventKind, Patch, Run, Task, Turn, TurnKind, Verdict
-from tasks.review import compare
+from tasks.models import Check, Patch, Run, Task, Verdict
+from tasks.review import compare, times
 from tasks.web.cards import RunCard, cards_of, time_of
 
-_EDITS = ("edit", "delete", "move")  # kinds of tool calls
-_LOOKED_THROUGH = 20_000  # events of a run, for its first edit
 _TONES: dict[str, tuple[str, str]] = {
     Verdict.PASSED: ("good", "check"),
     Verdict.FIXED: ("good", "check"),
@@ -138,7 +132,7 @@ class Comparison:
 
 def comparison(task: Task, runs: Sequence[Run], patches: Mapping[int, Patch]) -> Comparison:
     """These runs of a task, which all have one of these newest patches; the number of queries does not depend on theirs."""
-    edits, totals = _first_edits(runs), _totals(runs)
+    edits, totals = times.first_edits(runs), times.totals(runs)
     checks = {check.patch.run_id: check for check in Check.objects.of_newest_patches(runs) if check.patch}
     heads = [
         Head(card, patches[card.run.pk], edits.get(card.run.pk), totals.get(card.run.pk), check=checks.get(card.run.pk))
@@ -159,26 +153,6 @@ def add_fits(found: Comparison) -> None:
     moved = head != task.base_commit
     found.base = Base(head, moved)
     found.heads = [replace(h, fit=Fit(files, moved)) for h, files in zip(found.heads, told, strict=True)]
-
-
-def _first_edits(runs: Sequence[Run]) -> dict[int, float]:
-    """Seconds from a run's first start to the first thing it did to a file, as far as events tell."""
-    edits = Q(kind=EventKind.TOOL_CALL, data__tool__in=_EDITS) | Q(kind=EventKind.STATUS, data__files__gt=0)
-    first = Event.objects.filter(edits, run=OuterRef("pk"), seq__lt=_LOOKED_THROUGH).order_by("seq").values("at")[:1]
-    begun = Turn.objects.filter(run=OuterRef("pk"), started_at__isnull=False).order_by("number").values("started_at")[:1]
-    rows: Any = Run.objects.filter(pk__in=[run.pk for run in runs]).order_by().annotate(edit=Subquery(first), begun=Subquery(begun))
-    return {pk: _seconds(begun, edit) for pk, begun, edit in rows.values_list("pk", "begun", "edit") if begun and edit}
-
-
-def _seconds(start: datetime, end: datetime) -> float:
-    return max(0.0, (end - start).total_seconds())
-
-
-def _totals(runs: Sequence[Run]) -> dict[int, float]:
-    """Seconds that the turns of each run took together, those at work until now."""
-    span = ExpressionWrapper(Coalesce(F("finished_at"), Now()) - F("started_at"), output_field=DurationField())
-    turns = Turn.objects.filter(run__in=[run.pk for run in runs], started_at__isnull=False).exclude(kind=TurnKind.REVERT)
-    return {pk: took.total_seconds() for pk, took in turns.order_by().values("run").annotate(took=Sum(span)).values_list("run", "took")}
 
 
 def _fact(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 
+from tasks import limits
 from tasks.github import people
-from tasks.web import errors, github_forms, limits
+from tasks.web import errors, github_forms
 from tasks.web.access import Request
 from tasks.web.settings_page import answer, confirmed, section
 

@@ -26,11 +26,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST, require_safe
 
+from tasks import limits
 from tasks.errors import AppError
 from tasks.github import people
 from tasks.github_api import admission, apps, renewal
 from tasks.github_api.credentials import Person
-from tasks.web import account, errors, limits
+from tasks.web import account, errors
 from tasks.web.access import Request
 
 logger = logging.getLogger(__name__)

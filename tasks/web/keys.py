@@ -7,9 +7,9 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_POST
 
-from tasks import credentials
+from tasks import credentials, limits
 from tasks.models import Credential
-from tasks.web import errors, key_forms, limits
+from tasks.web import errors, key_forms
 from tasks.web.access import Request
 from tasks.web.settings_page import answer, confirmed, section
 

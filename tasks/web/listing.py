@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import QuerySet
 from django.http import QueryDict
 from django.urls import reverse
 
 from agents.registry import ADAPTERS
+from tasks.listing import STATES, find_tasks
 from tasks.models import ACTIVE, Mode, Repo, Run, RunStatus, Task, User
-from tasks.services import FAILED
 from tasks.web.cards import Figures, RunCard, cards_of, time_of
 from tasks.web.pull_chips import PullChip, chip_of
 
@@ -23,24 +23,11 @@ MOST_SHOWN = 300  # rows that a list which was paged on keeps when it is fetched
 MOST_CHIPS = 4
 MOST_REPOS = 200  # in the picker
 
-WORKING = (RunStatus.QUEUED, *ACTIVE)
 SHOWS = {"": "All", "working": "Working", "waiting": "Waiting for you", "done": "Done", "failed": "Failed", "archived": "Archived"}
 
 
 def _number(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 19 else None
-
-
-def _with_run(*statuses: RunStatus) -> Exists:
-    return Exists(Run.objects.filter(task=OuterRef("pk"), status__in=statuses))
-
-
-_SHOWN: dict[str, Q] = {
-    "working": Q(_with_run(*WORKING)),
-    "waiting": Q(_with_run(RunStatus.WAITING)),
-    "done": ~Q(_with_run(*WORKING, RunStatus.WAITING)) & Q(_with_run(RunStatus.SUCCEEDED)),
-    "failed": Q(_with_run(*FAILED)),
-}
 
 
 @dataclass(frozen=True)
@@ -121,16 +108,8 @@ class Filters:
 
     def tasks(self, user: User) -> QuerySet[Task]:
         """Newest first."""
-        found = Task.objects.visible_to(user).filter(is_trial=False, archived_at__isnull=not self.is_archive)
-        if self.show in _SHOWN:
-            found = found.filter(_SHOWN[self.show])
-        if self.repo:
-            found = found.filter(repo=self.repo)
-        if self.agent:
-            found = found.filter(Exists(Run.objects.filter(task=OuterRef("pk"), agent=self.agent)))
-        if self.text:
-            found = found.matching(self.text)
-        return found.order_by("-pk")
+        state = self.show if self.show in STATES else ""
+        return find_tasks(user, state=state, repo=self.repo, agent=self.agent, text=self.text, is_archived=self.is_archive)
 
 
 @dataclass(frozen=True)

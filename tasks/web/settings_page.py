@@ -17,9 +17,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET
 
-from tasks import accounts, tokens
+from tasks import accounts, limits, tokens
 from tasks.models import ApiToken
-from tasks.web import account, errors, github_forms, key_forms, limits
+from tasks.web import account, errors, github_forms, key_forms
 from tasks.web.access import Request, View
 from tasks.web.account_forms import NotifyForm, PasswordForm, ProfileForm, ThemeForm, TokenForm
 

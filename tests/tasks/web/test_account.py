@@ -16,9 +16,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tasks import accounts
+from tasks import accounts, limits
 from tasks.models import LoginLink, Task, User
-from tasks.web import limits, urls
+from tasks.web import urls
 
 pytestmark = pytest.mark.django_db
 

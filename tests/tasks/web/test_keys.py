@@ -10,9 +10,8 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from tasks import credentials
+from tasks import credentials, limits
 from tasks.models import Budget, BudgetScope, Credential, ModelCall, Run, User
-from tasks.web import limits
 from tests.tasks.provider import GOOD, Provider, provider
 
 pytestmark = pytest.mark.django_db

@@ -53,6 +53,8 @@ class Limit:
 # An office may share one address; nobody types one name's password wrong this often.
 ADDRESS = Limit("address", most=30, seconds=300)
 USERNAME = Limit("username", most=10, seconds=300)
+# By the address that comes with no good token; nobody guesses one.
+TOKENS = Limit("tokens", most=60, seconds=60)
 # Each asks a provider over the network.
 KEYS = Limit("keys", most=20, seconds=300)
 GITHUB = Limit("github", most=60, seconds=300)  # an office's sign-ins; each leaves a session
