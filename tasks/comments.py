@@ -129,28 +129,28 @@ def prompt_of(comments: Iterable[Comment], message: str, moved: Mapping[int, Lin
     )
     for number, comment in enumerate(comments, 1):
         head = f"{number}. {_place(comment, moved)}"
-        parts.append(f"{head}:\n\n{_fenced(comment.quote)}\n\n{comment.body.strip()}")
+        parts.append(f"{head}:\n\n{fenced(comment.quote)}\n\n{comment.body.strip()}")
     return "\n\n".join(parts)
 
 
 def _place(comment: Comment, moved: Mapping[int, Lines | None]) -> str:
     written = Lines(comment.start_line, comment.end_line)
     if comment.side == CommentSide.OLD:
-        return f"{_name(comment.old_path or comment.path)}, {written} as it was before the change"
+        return f"{as_code(comment.old_path or comment.path)}, {written} as it was before the change"
     now = moved.get(comment.pk, written)
     if now is None:
-        return f"{_name(comment.path)}, {written} of an earlier version, changed since"
-    return f"{_name(comment.path)}, {now}"
+        return f"{as_code(comment.path)}, {written} of an earlier version, changed since"
+    return f"{as_code(comment.path)}, {now}"
 
 
-def _name(path: str) -> str:
+def as_code(path: str) -> str:
     """A path as code on one line, whatever is in it."""
     path = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in path)
     fence = _fence(path, least=1)
     return f"{fence}{path}{fence}" if len(fence) == 1 else f"{fence} {path} {fence}"
 
 
-def _fenced(quote: str) -> str:
+def fenced(quote: str) -> str:
     fence = _fence(quote, least=3)
     return f"{fence}\n{quote}\n{fence}"
 
@@ -193,7 +193,12 @@ def _quote(mirror: Path, blob: str, lines: Lines) -> str:
     all_lines = content.removesuffix(b"\n").split(b"\n")
     if lines.end > len(all_lines):
         raise InvalidInput(f"The file has {len(all_lines):,} line{'' if len(all_lines) == 1 else 's'} on this side.", field="end")
-    quoted = (_readable(line.decode(errors="replace")).removesuffix("\r") for line in all_lines[lines.start - 1 : lines.end])
+    return quote_of(line.decode(errors="replace") for line in all_lines[lines.start - 1 : lines.end])
+
+
+def quote_of(lines: Iterable[str]) -> str:
+    """Lines as a comment quotes them: cut where they are too long, or too many."""
+    quoted = (_readable(line).removesuffix("\r") for line in lines)
     quote = "\n".join(line if len(line) <= _MOST_QUOTED_LINE else f"{line[:_MOST_QUOTED_LINE]} …" for line in quoted)
     return quote if len(quote) <= _MOST_QUOTE else f"{quote[:_MOST_QUOTE]}\n…"
 
