@@ -1,11 +1,12 @@
 """The changes of a run, file by file: their page, and what it fetches later.
 
-What is shown of a run is named by `since`, in all these addresses alike: "" is its whole change, "turn" its last turn, and N what
-came after turn N. A file is named by `file`, its anchor.
+What is shown of a run is named by `since`, in all these addresses alike: "" is its whole change, "turn" its last turn, N what came
+after turn N, and "run-ID" how it differs from that other run of its task. A file is named by `file`, its anchor.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -24,7 +25,7 @@ from django.views.decorators.http import require_GET, require_safe
 from tasks import accounts, attachments
 from tasks.errors import AppError
 from tasks.git.changes import contents, patch
-from tasks.models import Patch, Run
+from tasks.models import Patch, PullRequest, PullRequestState, Run, User
 from tasks.review import diffs
 from tasks.review.diffs import File
 from tasks.review.render import Form, Options, Rendered, gap
@@ -34,7 +35,10 @@ from tasks.review.trees import Change
 from tasks.review.viewed import mark, viewed
 from tasks.web.access import Request, View, action
 from tasks.web.changed_files import LARGEST_PICTURE, Shown, tree_of
+from tasks.web.commented import Comments
+from tasks.web.forms import VerbForm, can_steer
 from tasks.web.run import find_run
+from tasks.web.run_choices import choices, comparable
 
 MOST_FILES = 300  # on one page
 MOST_AT_ONCE = 20  # files whose lines are fetched together
@@ -45,12 +49,14 @@ PAGE_MS, LATER_MS, AGAIN_MS = 50, 400, 4_000  # for highlighting: with the page,
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request is about. `patches` are the run's, the newest first, one a turn."""
+    """What a request is about. `patches` are the run's, the newest first, one a turn; `other` is what the run that this one is held
+    against has left, with its `run`."""
 
     run: Run
     patches: Sequence[Patch]
     since: str
     options: Options
+    other: Patch | None = None
 
     @classmethod
     def of(cls, request: Request, pk: int) -> Asked:
@@ -59,7 +65,8 @@ class Asked:
         patches = newest.order_by("-turn_number", "-kind").distinct("turn_number")
         user = request.user
         options = Options(Form(user.diff_form), "all" if user.hides_whitespace else "")
-        return cls(run, list(patches), _since((request.POST or request.GET).get("since", "")), options)
+        since = _since((request.POST or request.GET).get("since", ""))
+        return cls(run, list(patches), since, options, _other(run, since))
 
     @property
     def patch(self) -> Patch | None:
@@ -68,6 +75,8 @@ class Asked:
     @property
     def before(self) -> Patch | None:
         """What the change begins at; None is the base commit."""
+        if self.other is not None:
+            return self.other
         earlier = self.patches[1:]
         if self.since.isdecimal():
             earlier = [each for each in earlier if self.number(each) <= int(self.since)]
@@ -81,7 +90,7 @@ class Asked:
 
     @property
     def version(self) -> str:
-        return f"{self.patch.pk}-{self.patch.sha256[:16]}" if self.patch else ""
+        return "-".join(f"{patch.pk}-{patch.sha256[:16]}" for patch in (self.patch, self.other) if patch)
 
     @property
     def earlier_turns(self) -> list[int]:
@@ -106,6 +115,10 @@ class Asked:
                 return file
         raise Http404
 
+    def comments(self, user: User, files: Sequence[File]) -> Comments:
+        """What is said of these files, which are all of the change; nothing where the run is held against another."""
+        return Comments.of(self.run, user, self.change, files, is_whole=not self.since) if self.other is None else Comments()
+
     def tables(self, files: Sequence[File], budget_ms: float) -> list[Rendered]:
         gap_href = f"{self.address('run-changes-gap')}&"
 
@@ -115,8 +128,22 @@ class Asked:
         return self.change.ask(ask)
 
 
+_OTHER_RUN = re.compile(r"run-(\d{1,18})", re.ASCII)
+
+
 def _since(asked: str) -> str:
-    return asked if asked == "turn" or (asked.isdecimal() and len(asked) < 9) else ""
+    return asked if asked == "turn" or (asked.isdecimal() and len(asked) < 9) or _OTHER_RUN.fullmatch(asked) else ""
+
+
+def _other(run: Run, since: str) -> Patch | None:
+    """What the run that `since` names has left; 404 when that is none of the task's, or has left nothing."""
+    named = _OTHER_RUN.fullmatch(since)
+    if named is None:
+        return None
+    patches = Patch.objects.filter(run=int(named[1]), run__task=run.task_id).select_related("run").defer("content", "files", "left_out")
+    if (patch := patches.order_by("-turn__number", "-kind").first()) is None:
+        raise Http404
+    return patch
 
 
 def says_why(view: View) -> View:
@@ -140,19 +167,32 @@ def says_why(view: View) -> View:
 def page(request: Request, pk: int) -> HttpResponse:
     """The page from `file` on, or from the top; or whether there is news ("news"), for its scripts."""
     asked = Asked.of(request, pk)
-    context: dict[str, Any] = {"asked": asked, "run": asked.run, "task": asked.run.task, "patch": asked.patch}
-    context["last_seq"] = asked.run.next_seq - 1
     if request.htmx and request.htmx.target == "news":
         if asked.patch is None or (seen := request.GET.get("seen", "")) == asked.version:
             return HttpResponse(status=204)
         files = Patch.objects.values_list("files", flat=True).get(pk=asked.patch.pk)
-        return render(request, "tasks/changes.html#newer", context | {"seen": seen, "file_count": len(files)})
+        return render(request, "tasks/changes.html#newer", {"asked": asked, "patch": asked.patch, "seen": seen, "file_count": len(files)})
+    return show(request, asked)
+
+
+def show(request: Request, asked: Asked, *, send_form: VerbForm | None = None) -> HttpResponse:
+    """The page; `send_form` is that of drafts that could not be sent."""
+    context: dict[str, Any] = {"asked": asked, "run": asked.run, "task": asked.run.task, "patch": asked.patch}
+    context |= {"last_seq": asked.run.next_seq - 1, "send_form": send_form}
+    if asked.other is not None:
+        context["choices"] = choices(comparable(asked.run.task), ())
     if asked.patch is not None:
         try:
             context |= _page(request, asked)
         except AppError as error:
             context["error"] = error.message
-    return render(request, "tasks/changes.html", context)
+    return render(request, "tasks/changes.html", context, status=422 if send_form else 200)
+
+
+def drafts_context(asked: Asked, comments: Comments) -> dict[str, Any]:
+    """What the list of drafts is made of; `pull` is a pull request that they could be posted to."""
+    pulls = PullRequest.objects.filter(run=asked.run, state__in=(PullRequestState.DRAFT, PullRequestState.OPEN))
+    return {"comments": comments, "pull": pulls.first() if comments.drafts else None, "can_steer": can_steer(asked.run)}
 
 
 def _page(request: Request, asked: Asked) -> dict[str, Any]:
@@ -167,8 +207,10 @@ def _page(request: Request, asked: Asked) -> dict[str, Any]:
     open_ones = [file for file in later[len(chosen) :] if file.digest not in seen]
     coming = chosen + ([] if chosen and chosen[0].is_large else diffs.first_screen(open_ones))
     tables = dict(zip((file.anchor for file in coming), asked.tables(coming, PAGE_MS), strict=True))
-    shown = [Shown(file, tables.get(file.anchor), file.digest in seen) for file in here]
+    comments = asked.comments(request.user, files)
+    shown = [Shown(file, tables.get(file.anchor), file.digest in seen, comments.by_file.get(file.anchor, ())) for file in here]
     return {
+        **drafts_context(asked, comments),
         "files": shown,
         "tree": tree_of(shown),
         "count": len(files),

@@ -19,14 +19,15 @@ from tasks.git.changes import Status
 from tasks.models import Patch, Run, Task
 from tasks.review import compare as review
 from tasks.review.compare import MOST_RUNS, Matrix, Order, Row
-from tasks.review.diffs import File, files, first_screen
+from tasks.review.diffs import File
 from tasks.review.render import Form, Options
 from tasks.review.render import render as render_files
 from tasks.review.trees import Change
 from tasks.services import mirror_operation
 from tasks.web.access import Request
-from tasks.web.cards import RunCard, counted_patches
+from tasks.web.cards import counted_patches
 from tasks.web.compared import Comparison, Head, add_fits, comparison
+from tasks.web.run_choices import choices, comparable
 
 MOST_SHOWN = 200  # files of the matrix on one page
 MOST_SIDES = 4  # columns of one file
@@ -46,18 +47,6 @@ def wanted(request: Request, name: str = "runs") -> list[int]:
     return [int(word) for word in words if word.isascii() and word.isdecimal() and len(word) <= 18]
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A run that can be compared, and whether it is."""
-
-    run: Run
-    is_shown: bool
-
-    @property
-    def card(self) -> RunCard:
-        return RunCard(self.run)
-
-
 def _runs(request: Request, task: Task, most: int) -> tuple[list[Run], list[Run], dict[int, Patch]]:
     """All runs with a patch, those that are asked for (else the first that changed something), and the patches."""
     every = list(task.runs.order_by("pk"))
@@ -69,7 +58,7 @@ def _runs(request: Request, task: Task, most: int) -> tuple[list[Run], list[Run]
     asked = set(wanted(request))
     shown = [run for run in able if run.pk in asked]
     if not shown:
-        shown = [run for run in able if patches[run.pk].file_count] or able  # type: ignore[attr-defined]  # annotated
+        shown = [run for run in able if patches[run.pk].file_count] or able
     return able, shown[:most], patches
 
 
@@ -85,7 +74,7 @@ def compare(request: Request, pk: int) -> HttpResponse:
     runs = ",".join(str(head.run.pk) for head in found.heads)
     context: dict[str, Any] = {
         "task": task,
-        "choices": [Choice(run, run in shown) for run in able],
+        "choices": choices(able, shown),
         "compared": found,
         "rows": _shown_rows(task, found, matrix, start) if matrix else [],
         "matrix": matrix,
@@ -205,7 +194,7 @@ def _file_context(request: Request, task: Task) -> dict[str, Any]:
         "task": task,
         "row": row,
         "sides": sides,
-        "choices": [Choice(run, run in shown) for run in able],
+        "choices": choices(able, shown),
         "against": against,
         "runs": runs,
         "anchor": anchor,
@@ -213,7 +202,6 @@ def _file_context(request: Request, task: Task) -> dict[str, Any]:
         "total": every.total,
         "previous": f"?{rest}&file={anchors[place - 1]}" if place > 0 else "",
         "next": f"?{rest}&file={anchors[place + 1]}" if 0 <= place < len(anchors) - 1 else "",
-        "most": MOST_SIDES,
     }
 
 
@@ -254,47 +242,13 @@ def _name(file: File | None) -> str:
 # --- one run against another --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A file that differs between two runs; `html` is "" where its lines are on a page of their own (`href`)."""
-
-    file: File
-    html: SafeString
-    note: str
-    href: str
-
-
 @login_required
 @require_GET
 def compare_trees(request: Request, pk: int) -> HttpResponse:
-    """What lies between the states that two runs left, `old` and `new`: the first files with their lines."""
+    """What lies between the states that two runs left, `old` and `new`: a way to look at the changes of the new one."""
     task = find_task(request, pk)
-    able, _, patches = _runs(request, task, MOST_RUNS)
-    old, new = (next((run for run in able if [run.pk] == wanted(request, name)), None) for name in ("old", "new"))
+    able = {run.pk for run in comparable(task)}
+    old, new = (next((pk for pk in wanted(request, name) if pk in able), None) for name in ("old", "new"))
     if old is None or new is None:
         raise Http404
-    change = Change(task, patches[old.pk], patches[new.pk])
-    context: dict[str, Any] = {"task": task, "choices": [Choice(run, run in (old, new)) for run in able], "old": old, "new": new}
-    runs = {"runs": f"{old.pk},{new.pk}", "against": old.pk}
-    address = reverse("task-compare-file", args=[task.pk])
-    try:
-        every = change.ask(files)
-        first = first_screen(every)
-        options = Options(Form(request.user.diff_form))
-        gap_href = f"{address}?{urlencode(runs)}&whole=1&"
-        tables = change.ask(lambda mirror, *_: render_files(mirror, first, options, budget_ms=_HIGHLIGHT_MS, gap_href=gap_href))
-    except AppError as error:
-        context["trouble"] = error.message
-    else:
-        lines = {file.number: table for file, table in zip(first, tables, strict=True)}
-        context["files"] = [
-            Difference(
-                file,
-                lines[file.number].html if file.number in lines else SafeString(),
-                " ".join(filter(None, [file.note, lines[file.number].note if file.number in lines else ""])),
-                f"{address}?{urlencode(runs | {'file': file.anchor})}",
-            )
-            for file in every[:MOST_SHOWN]
-        ]
-        context["total"] = len(every)
-    return render(request, "tasks/compare_trees.html", context)
+    return redirect(f"{reverse('run-changes', args=[new])}?since=run-{old}")

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tasks.models import EventKind, Operation, Patch, Run, Task
+from tasks.review.diffs import anchor
 from tasks.running import events
 from tests.tasks.review.conftest import Workshop
 
@@ -128,17 +129,53 @@ def test_one_file_in_two_runs(as_alice: Client, task: Task, attempt: Callable[..
 
 def test_one_run_against_another(as_alice: Client, task: Task, attempt: Callable[..., Run]) -> None:
     first, second = attempt(FIRST), attempt(SECOND)
-    html = page(as_alice, task, f"?old={first.pk}&new={second.pk}", "compare/trees")
+    many = attempt({f"{number:02}.txt": b"line\n" * 150 for number in range(40)})
+
+    def differences(old: Run, new: Run) -> str:
+        response = as_alice.get(f"{task.get_absolute_url()}compare/trees", {"old": old.pk, "new": new.pk}, follow=True)
+        assert response.status_code == 200
+        return re.sub(r"\s+", " ", response.content.decode())
+
+    html = differences(first, second)
     shown = text(html)
-    assert re.search(r"[23] files differ", shown), shown
-    assert "new.py only in the first" in shown
+    assert f"Red is what only {first.label} has, green what only {second.label} has." in shown
+    assert f"new.py only in {first.label}" in shown
     assert "basket.py" in shown
     assert "TWO" in shown
     assert "README" not in shown  # both left the same
-    for link in re.findall(r'href="([^"]+compare/file[^"]+)"', html):
-        assert as_alice.get(link.replace("&amp;", "&")).status_code == 200
-    assert "No difference" in page(as_alice, task, f"?old={first.pk}&new={first.pk}", "compare/trees")
+    assert re.findall(r"<option value=\"(\d+)\" selected", html) == [str(first.pk), str(second.pk)]
+    # All files are there; the lines of those further down come as on the page of changes, which it is.
+    html = differences(first, many)
+    assert html.count('class="changed-file"') == 43
+    later = as_alice.get(f"{many.get_absolute_url()}changes/files", {"since": f"run-{first.pk}", "file": anchor("39.txt")})
+    assert later.content.decode().count("<tr class=a>") == 150
+    assert "Both runs left the same files." in text(differences(first, first))
     assert as_alice.get(f"{task.get_absolute_url()}compare/trees?old={first.pk}&new=0").status_code == 404
+
+
+def test_equal_lines_between_two_runs_come_when_they_are_asked_for(
+    as_alice: Client, workshop: Workshop, attempt: Callable[..., Run]
+) -> None:
+    lines = [b"line %d\n" % number for number in range(60)]
+    workshop.git("reset", "-q", "--hard")
+    base = workshop.base({"long.py": b"".join(lines)})
+    runs = [attempt({"long.py": b"".join([*lines[:59], last])}) for last in (b"first\n", b"second\n")]
+    Run.objects.update(task=base)
+    against = as_alice.get(f"{runs[1].get_absolute_url()}changes/", {"since": f"run-{runs[0].pk}"}).content.decode()
+    link = re.search(r'<tr class=g><td colspan=\d><a href="([^"]+)"', against)
+    assert link
+    rows = as_alice.get(link[1].replace("&amp;", "&"), headers={"HX-Request": "true"}).content.decode()
+    assert "line 0" in text(rows.replace("<", " <"))
+
+
+def test_only_runs_of_the_same_task_are_held_against_each_other(
+    as_alice: Client, task: Task, attempt: Callable[..., Run], make_run: MakeRun
+) -> None:
+    run, other = attempt(FIRST), attempt(SECOND)
+    Run.objects.filter(pk=other.pk).update(task=Task.objects.create(owner=task.owner, repo=task.repo, title="x", prompt="x"))
+    nothing = make_run(task, status="failed")
+    for pk in (other.pk, nothing.pk, 0, 10**18 - 1):
+        assert as_alice.get(f"{run.get_absolute_url()}changes/", {"since": f"run-{pk}"}).status_code == 404
 
 
 def test_choosing_is_marked_everywhere_and_can_be_taken_back(as_alice: Client, task: Task, attempt: Callable[..., Run]) -> None:

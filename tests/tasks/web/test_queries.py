@@ -165,6 +165,7 @@ def filled(world: World, data: dict[str, Any]) -> dict[str, Any]:
 
 
 NO_MIRROR = Call(lambda world: [world.run.pk], lambda world: {"old": 1, "new": 1, "lines": 1}, status=503)
+AGAINST = Call(lambda world: [world.run.pk], lambda world: {"since": f"run-{world.run.pk}"})
 NEW_TASK = {"prompt": "Do it", "repo": "@spare", "runs-shell": "1"}
 CALLS: dict[str, list[Call]] = {
     "home": [show(), show(archived=""), show(q="find me"), part(show(), "tasks"), part(show(), "older")],
@@ -185,7 +186,10 @@ CALLS: dict[str, list[Call]] = {
     "task-archive": [show("@task"), do("@archived")],
     "task-compare": [show("@task"), part(show("@task"))],
     "task-compare-file": [Call(lambda world: [world.task.pk], status=302)],
-    "task-compare-trees": [Call(lambda world: [world.task.pk], status=404), show("@task", old="@run", new="@run")],
+    "task-compare-trees": [
+        Call(lambda world: [world.task.pk], status=404),
+        Call(lambda world: [world.task.pk], lambda world: {"old": world.run.pk, "new": world.run.pk}, status=302),
+    ],
     "task-compare-fetch": [do("@small")],
     "task-combine": [show("@task", runs="@run"), do("@task", status=404)],
     "task-unchoose": [do("@task")],
@@ -201,7 +205,7 @@ CALLS: dict[str, list[Call]] = {
     "run-conversation": [Call(lambda world: [world.run.pk], status=404)],
     "run-transcript": [show("@run")],
     **{f"run-changes-{name}": [NO_MIRROR] for name in ("files", "gap", "blob", "patch")},
-    "run-changes": [show("@run"), show("@run", since="turn"), part(show("@run", seen="x"), "news")],
+    "run-changes": [show("@run"), show("@run", since="turn"), AGAINST, part(show("@run", seen="x"), "news")],
     "run-changes-found": [show("@run", q="x")],
     "run-changes-viewed": [do("@run", file="f00000000")],
     "run-changes-look": [do("@run", form="split")],
@@ -254,6 +258,9 @@ CALLS: dict[str, list[Call]] = {
     "github_login": [do()],
     "github_callback": [Call(status=403)],
     "github-webhook": [do(status=404)],
+    "healthz": [show()],
+    "readyz": [Call(status=503)],
+    "metrics": [show()],
     "settings": [show()],
     "settings-profile": [do(display_name="Alice")],
     "settings-theme": [do(theme="dark")],
