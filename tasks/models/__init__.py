@@ -14,10 +14,12 @@ from tasks.models.github import Delivery, DeliveryStatus, GitHubAccount, GitHubC
 from tasks.models.github_app import GitHubApp
 from tasks.models.github_request import GitHubRequest, GitHubRequestKind, GitHubRequestState
 from tasks.models.heartbeat import Beats, Heartbeat
+from tasks.models.idempotency import IdempotencyKey
 from tasks.models.operation import Operation, OperationStatus
 from tasks.models.patch import Patch, PatchKind
 from tasks.models.prompt_template import PromptTemplate
 from tasks.models.pull_request import Publication, PullRequest, PullRequestState
+from tasks.models.pull_review import PullReview
 from tasks.models.repo import FromGitHub, NetworkPreset, Phase, Repo, Variable
 from tasks.models.run import ACTIVE, FINAL, EndReason, Run, RunStatus, Stage, Turn, TurnKind
 from tasks.models.sandbox import Sandbox, SandboxStatus
@@ -58,6 +60,7 @@ __all__ = [
     "GitHubRequestKind",
     "GitHubRequestState",
     "Heartbeat",
+    "IdempotencyKey",
     "LoginLink",
     "Mode",
     "ModelCall",
@@ -76,6 +79,7 @@ __all__ = [
     "Publication",
     "PullRequest",
     "PullRequestState",
+    "PullReview",
     "Repo",
     "RepoMcpServer",
     "Run",

@@ -9,7 +9,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from tasks.models import ACTIVE, FINAL, Beats, PreparedStatus, Repo, Run, RunStatus, Sandbox, SandboxStatus, Stage, Task
-from tasks.running import checks, counting, heartbeats, lifecycle, lifetimes, losing, nudge, operations, prepared, scheduler
+from tasks.running import answers, checks, counting, heartbeats, lifecycle, lifetimes, losing, nudge, operations, prepared, scheduler
 
 
 def reconcile() -> None:
@@ -29,6 +29,7 @@ def reconcile() -> None:
     lifetimes.watch()
     prepared.tidy()
     checks.tidy()
+    answers.forget_old()
     scheduler.dispatch()
     heartbeats.beat(Beats.RECONCILE)
     heartbeats.forget_old()

@@ -1,0 +1,1 @@
+"""The REST API, at /api/v1: each operation calls the verbs that pages and commands call."""

@@ -1,0 +1,72 @@
+"""Programs with tokens, for the tests of the API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tasks import tokens
+from tasks.models import User
+
+ROOT = "/api/v1"
+
+
+@dataclass
+class Answer:
+    """`body` is what came as JSON; None of an empty or other answer."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+    content: bytes
+
+
+class Program:
+    """Asks the API with a token: `ask("POST", "/tasks", {…})`."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret
+        self.client = Client(raise_request_exception=False)
+
+    def ask(self, method: str, path: str, body: Any = None, *, key: str = "", **headers: str) -> Answer:
+        if self.secret:
+            headers.setdefault("Authorization", f"Bearer {self.secret}")
+        if key:
+            headers["Idempotency-Key"] = key
+        path = path if path.startswith(("http", ROOT)) else ROOT + path
+        data = body if isinstance(body, bytes | str) else "" if body is None else json.dumps(body)
+        response = self.client.generic(method, path, data, content_type="application/json", headers=headers)
+        content = response.content if not response.streaming else b"".join(response.streaming_content)
+        is_json = "json" in response.headers.get("Content-Type", "")
+        return Answer(response.status_code, json.loads(content) if is_json and content else None, dict(response.headers), content)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.ask("GET", path, **headers)
+
+    def post(self, path: str, body: Any = None, **more: Any) -> Answer:
+        return self.ask("POST", path, body, **more)
+
+
+@pytest.fixture
+def program() -> Callable[..., Program]:
+    """A program of a user, with a token of a scope."""
+
+    def make(user: User, scope: str = "write") -> Program:
+        return Program(tokens.create_token(user=user, name=f"{scope} {user.api_tokens.count()}", scope=scope, expires_in_days=7)[1])
+
+    return make
+
+
+@pytest.fixture
+def alices(alice: User, program: Callable[..., Program]) -> Program:
+    return program(alice)
+
+
+@pytest.fixture
+def bobs(bob: User, program: Callable[..., Program]) -> Program:
+    return program(bob)
