@@ -15,6 +15,7 @@ cron.register(github_jobs.enqueue_deliveries_again, queue_name=settings.QUEUE_RU
 cron.register(github_jobs.forget_deliveries, queue_name=settings.QUEUE_RUNS, interval=24 * 3600, result_ttl=0, job_timeout=300)
 cron.register(github_jobs.check_everybody, queue_name=settings.QUEUE_RUNS, interval=24 * 3600, result_ttl=0, job_timeout=3600)
 cron.register(github_jobs.look_at_pull_requests, queue_name=settings.QUEUE_OPERATIONS, interval=30, result_ttl=0, job_timeout=300)
+cron.register(github_jobs.settle_reviews, queue_name=settings.QUEUE_OPERATIONS, interval=60, result_ttl=0, job_timeout=120)
 cron.register(github_jobs.begin_late_requests, queue_name=settings.QUEUE_RUNS, interval=20, result_ttl=0, job_timeout=60)
 cron.register(github_jobs.answer_requests, queue_name=settings.QUEUE_OPERATIONS, interval=10, result_ttl=0, job_timeout=120)
 cron.register(github_jobs.update_pull_requests, queue_name=settings.QUEUE_OPERATIONS, interval=30, result_ttl=0, job_timeout=300)

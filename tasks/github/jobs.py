@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.github import following, people, polling, replies, requests, webhooks
+from tasks.github import following, people, polling, replies, requests, reviewing, webhooks
 
 __all__ = [
     "answer_requests",
@@ -12,6 +12,7 @@ __all__ = [
     "enqueue_deliveries_again",
     "forget_deliveries",
     "look_at_pull_requests",
+    "settle_reviews",
     "update_pull_request",
     "update_pull_requests",
     "work_on_delivery",
@@ -44,6 +45,10 @@ def update_pull_request(run_id: int) -> None:
 
 def update_pull_requests() -> None:
     following.update_all()
+
+
+def settle_reviews() -> None:
+    reviewing.settle_all()
 
 
 def begin_request(request_id: int) -> None:

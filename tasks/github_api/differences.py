@@ -48,7 +48,7 @@ class Differences:
 
 def read_file(said: dict[str, Any]) -> DiffFile:
     path, patch = line(said.get("filename")), said.get("patch")
-    hunks = read_patch(patch) if isinstance(patch, str) else ()
+    hunks = read_patch(patch.encode(errors="replace").decode()) if isinstance(patch, str) else ()
     return DiffFile(path, line(said.get("previous_filename")) or path, sha(said.get("sha")), hunks)
 
 

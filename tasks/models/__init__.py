@@ -2,6 +2,7 @@
 
 from tasks.models.account import DiffForm, LoginLink, Notify, Theme, User
 from tasks.models.agent import AgentModel, AgentSetting, Preset, RepoMcpServer
+from tasks.models.artifact import Artifact
 from tasks.models.attachment import Attachment
 from tasks.models.capacity import CreationBucket
 from tasks.models.check import Check, CheckStatus, Verdict
@@ -34,6 +35,7 @@ __all__ = [
     "AgentModel",
     "AgentSetting",
     "ApiToken",
+    "Artifact",
     "Attachment",
     "Beats",
     "Budget",

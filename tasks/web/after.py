@@ -121,7 +121,7 @@ def address_review(request: Request, pk: int) -> HttpResponse:
         return _send(request, found, "run-pull-reviews")
     remarks = reviews.remarks(run=found, by=request.user)
     asked = request.GET.getlist("chosen")
-    chosen = [one for one in remarks if one.id in asked] if "choose" in request.GET else remarks
+    chosen = [one for one in remarks if one.id in asked] if "choose" in request.GET else reviews.of_others(remarks)
     form = _written(reviews.prompt(run=found, chosen=chosen))
     return _follow_up(request, found, "run-pull-reviews", form, remarks=remarks, chosen=chosen)
 

@@ -37,6 +37,7 @@ class Fault:
     times: int | None = 1
     delay_s: float = 0.0  # then, without `status`, the true answer
     drops: bool = False  # the connection, without an answer
+    loses: bool = False  # the true answer: it is done, and the connection drops
 
     def takes(self, method: str, path: str) -> bool:
         if self.times == 0 or self.method not in ("", method) or not re.search(self.pattern, path):
@@ -75,7 +76,7 @@ class Front:
             time.sleep(fault.delay_s)
             if fault.drops:
                 raise Dropped
-        if fault is not None and fault.status:
+        if fault is not None and fault.status and not fault.loses:
             content = fault.body if isinstance(fault.body, bytes) else json.dumps(fault.body or {"message": "Server Error"}).encode()
             headers = {"Content-Type": "application/json; charset=utf-8"} | fault.headers
             answer = Answer(fault.status, list(headers.items()), content)
@@ -90,6 +91,8 @@ class Front:
         else:
             answer = Answer(200, [("Content-Type", "text/html; charset=utf-8")], b"<!doctype html><title>GitHub</title><h1>GitHub</h1>")
         request.status = answer.status
+        if fault is not None and fault.loses:
+            raise Dropped
         return answer
 
     # --- the API ------------------------------------------------------------------------------------------------------
