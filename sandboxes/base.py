@@ -16,6 +16,7 @@ from typing import Any
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
 MIRROR = "/run/mirror.git"
+ARTIFACTS = "artifacts"  # a folder of the workspace that is no part of a patch, unless the base commit has files in it
 
 
 class NetworkMode(enum.StrEnum):
@@ -164,6 +165,32 @@ class FetchedPatch:
     left_out: list[dict[str, Any]]
 
 
+class EntryKind(enum.StrEnum):
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "link"
+    OTHER = "other"  # a pipe, a socket, a device, or gone meanwhile
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is in a folder of the workspace. `size` is bytes of a file, `target` where a link points. Bytes of names that are no
+    UTF-8 are surrogates. All of it is the sandbox's claim."""
+
+    name: str
+    kind: EntryKind
+    size: int = 0
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Files that a run left in a folder, by their path from there, and `left_out` as in FetchedPatch."""
+
+    files: list[tuple[str, bytes]]
+    left_out: list[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class SandboxInfo:
     """One live or stored sandbox, as `Backend.list` sees it."""
@@ -204,6 +231,21 @@ class Sandbox(ABC):
     @abstractmethod
     async def patch(self, turn: int, kind: str) -> FetchedPatch:
         """The newest `checkpoint` or the `final` patch of a turn; FileMissing when there is none."""
+
+    @abstractmethod
+    async def look(self, path: str, *, first: int, most: int) -> tuple[list[Entry], int]:
+        """At most `most` entries of a folder of the workspace ("" is the workspace itself), from number `first` (0 is the first)
+        on, folders first; and how many there are. `look`, `read` and `collect` follow no link, wake nothing up (SandboxGone
+        when it sleeps), and take paths relative to the workspace. FileMissing when there is none."""
+
+    @abstractmethod
+    async def read(self, path: str, *, most: int, offset: int = 0) -> tuple[bytes, int]:
+        """At most `most` bytes of a regular file of the workspace, and its whole size. FileMissing when there is none."""
+
+    @abstractmethod
+    async def collect(self, path: str, *, known: Mapping[str, str], most_files: int, most_file_bytes: int, most_bytes: int) -> Collected:
+        """The regular files below a folder of the workspace, but for those whose SHA-256 is `known` (path → hex); what is over
+        a bound is named, with the reason size, total, count or unreadable. Nothing when there is no such folder."""
 
     @abstractmethod
     def journal(self, offset: int) -> AsyncIterator[bytes]:

@@ -6,10 +6,22 @@ A backend says how one request gets there and its reply back; what is asked, and
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandboxes.base import HOME, WORKSPACE, Command, CommandName, Completed, FetchedPatch, Sandbox, TurnSpec
+from sandboxes.base import (
+    HOME,
+    WORKSPACE,
+    Collected,
+    Command,
+    CommandName,
+    Completed,
+    Entry,
+    EntryKind,
+    FetchedPatch,
+    Sandbox,
+    TurnSpec,
+)
 from sandboxes.errors import FileMissing, SandboxError, SandboxGone
 from sandboxes.inside import strip
 
@@ -48,6 +60,24 @@ class SupervisedSandbox(Sandbox):
     async def patch(self, turn: int, kind: str) -> FetchedPatch:
         reply, content = await self._ask("patch", FILE_S, turn=turn, kind=kind)
         return FetchedPatch(content, reply["sha256"], reply["left_out"])
+
+    async def look(self, path: str, *, first: int, most: int) -> tuple[list[Entry], int]:
+        reply, _ = await self._ask("look", ANSWER_S, path=path, first=first, most=most)
+        found = [Entry(each["name"], EntryKind(each["kind"]), each["size"], each["target"]) for each in reply["entries"]]
+        return found, reply["count"]
+
+    async def read(self, path: str, *, most: int, offset: int = 0) -> tuple[bytes, int]:
+        reply, content = await self._ask("read", FILE_S, path=path, offset=offset, most=most)
+        return content, reply["whole"]
+
+    async def collect(self, path: str, *, known: Mapping[str, str], most_files: int, most_file_bytes: int, most_bytes: int) -> Collected:
+        bounds = {"most_files": most_files, "most_file_bytes": most_file_bytes, "most_bytes": most_bytes}
+        reply, content = await self._ask("collect", FILE_S, path=path, known=dict(known), **bounds)
+        files, at = [], 0
+        for told in reply["files"]:
+            files.append((told["path"], content[at : at + told["bytes"]]))
+            at += told["bytes"]
+        return Collected(files, reply["left_out"])
 
     async def _shutdown(self) -> tuple[dict[str, Any], bytes]:
         """Let the supervisor end by itself: what it says of its turn's checkpoint, if it made one, and that patch."""

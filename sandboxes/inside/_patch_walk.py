@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+ARTIFACTS = b"artifacts"  # the folder of the workspace that is no part of a patch, unless the base has files in it
 _RULES = (b".gitignore", b".gitattributes")
 
 
@@ -42,9 +43,10 @@ def folders_of(paths: Iterable[bytes]) -> set[bytes]:
 def walk(workspace: bytes, base: set[bytes], submodules: set[bytes], are_ignored: Callable[[Sequence[bytes]], Sequence[bool]]) -> Found:
     """Level by level, so that one question about ignoring serves a whole level and ignored folders are never entered.
 
-    `base` are the files and links of the base. Submodules and what is in them are not looked at. Things that vanish
-    meanwhile are not there. RuntimeError when a `.gitignore` or `.gitattributes` is a pipe, socket or device: git
-    would wait for it for ever.
+    `base` are the files and links of the base. Submodules and what is in them are not looked at, nor is ARTIFACTS when the
+    base has nothing in it: then it is a run's folder for what it leaves beside its change. Things that vanish meanwhile
+    are not there. RuntimeError when a `.gitignore` or `.gitattributes` is a pipe, socket or device: git would wait for it
+    for ever.
     """
     found = Found()
     folders = folders_of(base) | folders_of(submodules)
@@ -60,7 +62,7 @@ def walk(workspace: bytes, base: set[bytes], submodules: set[bytes], are_ignored
                 if is_folder:
                     if path in folders:
                         deeper.append(path)
-                    else:
+                    elif path != ARTIFACTS or path in base:
                         unsure.append((path, True))
                 elif path in base:
                     found.kept.add(path)

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 
-from . import frames, processes, transfer
+from . import browse, frames, processes, transfer
 from .loop import READ
 from .patches import PatchError
 from .transfer import RequestError
@@ -28,6 +28,8 @@ _MESSAGE_S = 30.0  # for a message to arrive once it has begun
 _TRANSFER_S = 900.0
 _RUN_S = 3600.0  # no command may take longer
 _CHUNK = 65536
+_ENTRIES_MAX = 2_000  # of a folder in one reply
+_READ_MAX = 64 * 1024 * 1024  # bytes of a file in one reply
 
 
 class Client:
@@ -94,7 +96,7 @@ class Server:
         self._actions = {
             "ping": self._ping, "put": self._put, "get": self._get, "run": self._run, "turn": self._turn, "stop": self._stop,
             "interrupt": self._interrupt, "checkpoint": self._checkpoint, "message": self._message, "patch": self._patch,
-            "shutdown": self._shutdown,
+            "shutdown": self._shutdown, "look": self._look, "read": self._read, "collect": self._collect,
         }  # fmt: skip
 
     def _accept(self) -> None:
@@ -178,6 +180,24 @@ class Server:
             raise RequestError("missing", f"There is no {kind} patch of turn {turn}.")
         fd, size, told = patch.fd, patch.size, patch.told
         await self._transfer(client, lambda connection: transfer.send_patch(connection, fd, size, told), keep=[fd])
+
+    async def _look(self, client: Client, request: dict[str, Any]) -> None:
+        path, first, most = _below(request), _number(request, "first"), _number(request, "most")
+        workspace = self._house.options.workspace
+        await self._transfer(client, lambda connection: browse.look(connection, workspace, path, first, min(most, _ENTRIES_MAX)))
+
+    async def _read(self, client: Client, request: dict[str, Any]) -> None:
+        path, offset, most = _below(request), _number(request, "offset"), _number(request, "most")
+        workspace = self._house.options.workspace
+        await self._transfer(client, lambda connection: browse.read(connection, workspace, path, offset, min(most, _READ_MAX)))
+
+    async def _collect(self, client: Client, request: dict[str, Any]) -> None:
+        path, known = _below(request), request.get("known")
+        bounds = [_number(request, name) for name in ("most_files", "most_file_bytes", "most_bytes")]
+        if not isinstance(known, dict):
+            raise RequestError("bad", '"known" is not an object.')
+        workspace = self._house.options.workspace
+        await self._transfer(client, lambda connection: browse.collect(connection, workspace, path, known, *bounds))
 
     async def _run(self, client: Client, request: dict[str, Any]) -> None:
         argv: Any = request.get("argv")
@@ -282,3 +302,18 @@ def _path(request: dict[str, Any]) -> str:
     if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
         raise RequestError("bad", "A path is absolute.")
     return path
+
+
+def _below(request: dict[str, Any]) -> str:
+    path = request.get("path")
+    if not isinstance(path, str):
+        raise RequestError("bad", "A path in the workspace is text.")
+    browse.parts(path)
+    return path
+
+
+def _number(request: dict[str, Any], name: str) -> int:
+    number = request.get(name)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise RequestError("bad", f'"{name}" is not a number from 0 on.')
+    return number

@@ -2,8 +2,9 @@
 
 Its tree is the base tree with every path that `.gitignore` files do not ignore as `git add` would store it now:
 attributes honoured, raw bytes where a filter is missing. Except: submodules of the base stay as they were, nested
-repositories become plain files, files over the limit stay as in the base and are named. A file whose bytes are the
-base's own is unchanged, also where `git add` would normalise its line ends, unless a `.gitattributes` has changed.
+repositories become plain files, files over the limit stay as in the base and are named, and a folder `artifacts` at the
+top in which the base has nothing is left out (`browse.collect` is there for it). A file whose bytes are the base's own
+is unchanged, also where `git add` would normalise its line ends, unless a `.gitattributes` has changed.
 
 What is compared is the work tree with the base; the workspace's `.git` is read only once, by `PatchMaker.trust`.
 """

@@ -3,7 +3,8 @@
     python3 -I -S -c SOURCE WORKSPACE HOME
 
 Files under version control go, and the repository with them: every checkout brings its own. So do our own files in
-the home. Whatever its owner could not read is opened, so that it can be copied. Fails with a sentence.
+the home, and a folder `artifacts` that is not the repository's: what later runs leave there is to be theirs. Whatever
+its owner could not read is opened, so that it can be copied. Fails with a sentence.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _OURS = ".asynccode"
+_ARTIFACTS = b"artifacts"
 _SUBMODULE = b"160000"
 
 
@@ -32,9 +34,12 @@ def strip(workspace: str, home: str) -> None:
     for place in (workspace, home):
         _open_up(os.fsencode(place))
     git_dir = os.path.join(workspace, ".git")
-    if os.path.lexists(git_dir):
-        _remove_tracked(os.fsencode(workspace), list(_tracked(git_dir, workspace)))
-        _delete(git_dir)
+    tracked = list(_tracked(git_dir, workspace)) if os.path.lexists(git_dir) else []
+    if tracked:
+        _remove_tracked(os.fsencode(workspace), tracked)
+    _delete(git_dir)
+    if not any(path == _ARTIFACTS or path.startswith(_ARTIFACTS + b"/") for _, path in tracked):
+        _delete(os.path.join(workspace, os.fsdecode(_ARTIFACTS)))
     _delete(os.path.join(home, _OURS))
 
 

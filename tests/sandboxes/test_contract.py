@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -108,6 +109,51 @@ async def test_a_put_that_may_not_be_says_why(house, size):
     with pytest.raises(SandboxError, match="/usr/x") as caught:
         await sandbox.put("/usr/x", b"x" * size)
     assert not isinstance(caught.value, SandboxGone)
+
+
+async def test_the_workspace_is_looked_at_while_a_turn_runs(house, records):
+    sandbox = await house.make()
+    script = "mkdir -p sub; printf '%s' ünï > sub/ünï; ln -s /etc/passwd to; ln -s .. sub/up; touch $'latin\\xe9'; mkfifo pipe"
+    await sandbox.turn(house.turn(f"{script}; echo up; sleep 600"))
+    await records(sandbox, is_last=saw("up"))
+    entries, count = await sandbox.look("", first=0, most=100)
+    assert count == len(entries)
+    shown = {(entry.name, entry.kind.value, entry.size, entry.target) for entry in entries}
+    assert {("sub", "folder", 0, ""), ("to", "link", 0, "/etc/passwd"), ("latin\udce9", "file", 0, ""), ("pipe", "other", 0, "")} <= shown
+    assert ([entry.name for entry in (await sandbox.look("sub", first=1, most=1))[0]]) == ["ünï"]
+    assert await sandbox.read("sub/ünï", offset=2, most=2) == (b"n" + "ï".encode()[:1], 5)
+    assert await sandbox.read("latin\udce9", most=9) == (b"", 0)
+    for path in ("to", "sub/up", "pipe", "sub/up/README", "../etc/passwd"):
+        with pytest.raises(SandboxError):
+            await sandbox.read(path, most=9)
+    with pytest.raises(FileMissing):
+        await sandbox.look("none", first=0, most=1)
+
+
+async def test_what_a_run_left_is_collected_but_for_what_is_known(house, records):
+    sandbox = await house.make()
+    script = "mkdir -p artifacts/deep; echo one > artifacts/one; echo two > artifacts/deep/ünï; head -c 500 /dev/zero > artifacts/large"
+    await sandbox.turn(house.turn(f"{script}; ln -s /etc/passwd artifacts/link"))
+    await records(sandbox)
+    bounds = {"most_files": 9, "most_file_bytes": 100, "most_bytes": 1000}
+    found = await sandbox.collect("artifacts", known={"one": hashlib.sha256(b"one\n").hexdigest()}, **bounds)
+    assert found.files == [("deep/ünï", b"two\n")]
+    assert found.left_out == [{"path": "large", "bytes": 500, "reason": "size"}]
+    assert (await sandbox.patch(1, "final")).content == b""
+    assert (await sandbox.collect("none", known={}, **bounds)).files == []
+
+
+async def test_a_sandbox_that_sleeps_is_not_looked_into(house):
+    sandbox = await house.make()
+    await sandbox.pause()
+    again = await house.backend.connect(sandbox.ref)
+    with pytest.raises(SandboxGone):
+        await again.look("", first=0, most=1)
+    with pytest.raises(SandboxGone):
+        await again.read("x", most=1)
+    with pytest.raises(SandboxGone):
+        await again.collect("artifacts", known={}, most_files=1, most_file_bytes=1, most_bytes=1)
+    assert not await again.alive()
 
 
 async def test_run_gives_code_and_both_outputs(house):

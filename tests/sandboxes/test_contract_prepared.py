@@ -54,9 +54,11 @@ async def test_two_at_once_begin_with_what_was_kept_and_do_not_see_each_other(ho
 
 
 async def test_no_file_under_version_control_and_no_repository_is_kept(house, prepare):
-    sandbox = await house.make(on(house, await prepare("mkdir -p ~/.asynccode; echo x > ~/.asynccode/setup.sh; echo x > made")))
+    sandbox = await house.make(
+        on(house, await prepare("mkdir -p ~/.asynccode; echo x > ~/.asynccode/setup.sh; mkdir artifacts; echo x | tee made artifacts/x"))
+    )
     assert await sandbox.get("/workspace/made") == b"x\n"
-    for path in ("/workspace/README", "/workspace/.git/HEAD", "/home/agent/.asynccode/setup.sh"):
+    for path in ("/workspace/README", "/workspace/artifacts/x", "/workspace/.git/HEAD", "/home/agent/.asynccode/setup.sh"):
         with pytest.raises(FileMissing):
             await sandbox.get(path)
 
