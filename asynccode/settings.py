@@ -239,6 +239,9 @@ ALLOW_PRIVATE_HOSTS = frozenset(env.names("ALLOW_PRIVATE_HOSTS"))
 GIT_TIMEOUT_S = env.number("GIT_TIMEOUT_S", 30, least=1)  # a fetch a person waits for
 MIRROR_TIMEOUT_S = env.number("MIRROR_TIMEOUT_S", 3 * 3600, least=1)  # the first mirror, an operation
 
+# --- health and logs --------------------------------------------------------------------------------------------
+METRICS_TOKEN = env.text("METRICS_TOKEN")  # with which /metrics, and the details of /readyz, can be had from elsewhere
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

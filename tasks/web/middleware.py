@@ -10,7 +10,7 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.utils.deprecation import MiddlewareMixin
 
-from tasks.web import errors
+from tasks.web import errors, health
 
 SIGNED_OUT = "You are signed out, so this was not sent. Copy what you typed, reload the page and sign in."
 
@@ -18,10 +18,12 @@ SIGNED_OUT = "You are signed out, so this was not sent. Copy what you typed, rel
 class PlainRefusals(MiddlewareMixin):
     """Words for a wrong method; and NUL characters, which no text in PostgreSQL can hold, go no further than here.
 
-    What says nothing of caches is somebody's page, which none but their browser may keep.
+    What says nothing of caches is somebody's page, which none but their browser may keep. This is the first that sees a request, so
+    here health is made to be asked of any host.
     """
 
     def process_request(self, request: HttpRequest) -> None:
+        health.allow_any_host(request)
         if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
             raise BadRequest("There is a NUL character in the address.")
         if any("\0" in value for value in request.COOKIES.values()):  # written as \\000, which cookies are read as
@@ -37,6 +39,12 @@ class PlainRefusals(MiddlewareMixin):
 
 class SignInFirst(LoginRequiredMiddleware):
     """Every page wants a session, unless its view is marked with `login_not_required`."""
+
+    def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> HttpResponseBase | None:
+        """What is for everybody does not even look who it is: Django's own would, and then it could not be had without a database."""
+        if not getattr(view_func, "login_required", True):
+            return None
+        return super().process_view(request, view_func, view_args, view_kwargs)
 
     def handle_no_permission(self, request: HttpRequest, view_func: Any) -> HttpResponse:  # type: ignore[override]  # not always a redirect
         """Sign in and come back; what a form sent without a session comes back to the page with the form, where it is kept."""
