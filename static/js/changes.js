@@ -7,8 +7,8 @@
   if (!list) return;
   const AHEAD = 1500; // px from the window at which lines are fetched
   const AT_ONCE = 4; // files in one request
-  const SOME = 20; // lines that a step into a gap shows
   const headers = { "HX-Request": "true" };
+  const { gaps } = asynccode;
   const bar = document.getElementById("changes-bar");
   const sectionOf = (element) => element.closest(".changed-file");
   const bodyOf = (section) => section.querySelector(":scope > .lines-of");
@@ -64,23 +64,10 @@
     }
   };
 
-  // Where a gap is wide, one can go into it step by step, from above or from below.
-  const step = (name, title, icon) => {
-    const button = document.createElement("button");
-    Object.assign(button, { type: "button", title, ariaLabel: title });
-    button.dataset.step = name;
-    button.append(icon);
-    return button;
-  };
   const prepare = (section) => {
     const body = bodyOf(section);
     section.style.setProperty("--rows", body.dataset.rows);
-    for (const cell of body.querySelectorAll("tr.g > td")) {
-      const link = cell.querySelector("a");
-      if (Number(new URL(link.href).searchParams.get("lines")) > 2 * SOME) {
-        link.before(step("down", `${SOME} more lines below what is above`, "↓"), step("up", `${SOME} more lines above what is below`, "↑"));
-      }
-    }
+    gaps.prepare(body);
     if (body.querySelector("a.load[data-soon]")) watcher.observe(section); // what is in it is not laid out yet
   };
 
@@ -130,32 +117,6 @@
     }
   }, { rootMargin: `${AHEAD}px 0px` });
 
-  // --- gaps ----------------------------------------------------------------------------------------------------------------
-  const widen = async (row, direction = "all") => {
-    const link = row.querySelector("a");
-    const address = new URL(link.href);
-    const at = Object.fromEntries(["old", "new", "lines"].map((name) => [name, Number(address.searchParams.get(name))]));
-    const count = direction === "all" ? at.lines : Math.min(SOME, at.lines);
-    const skipped = direction === "up" ? at.lines - count : 0;
-    const ask = new URL(address);
-    const set = (url, numbers) => { for (const [name, number] of Object.entries(numbers)) url.searchParams.set(name, number); };
-    set(ask, { old: at.old + skipped, new: at.new + skipped, lines: count });
-    const rows = [...(await get(ask)).querySelectorAll("tr")];
-    if (!row.isConnected) return;
-    row.closest(".lines-of").dataset.touched = "";
-    row[direction === "up" ? "after" : "before"](...rows);
-    const left = at.lines - count;
-    if (!left) {
-      row.remove();
-      return;
-    }
-    const start = direction === "up" ? 0 : count;
-    set(address, { old: at.old + start, new: at.new + start, lines: left });
-    link.href = address;
-    link.textContent = left === 1 ? "1 line" : `${left.toLocaleString("en")} lines`;
-    if (left <= SOME) for (const button of row.querySelectorAll("button")) button.remove();
-  };
-
   // --- open and close ------------------------------------------------------------------------------------------------------
   const lookAnew = (section) => { // it is looked at anew whether its lines are wanted
     watcher.unobserve(section);
@@ -194,13 +155,10 @@
   list.addEventListener("click", async (event) => {
     const { target } = event;
     if (event.ctrlKey || event.metaKey) return;
-    const link = target.closest("a.load, tr.g a"), button = target.closest("button");
+    const link = target.closest("a.load"), button = target.closest("button");
     if (link && !event.shiftKey) {
       event.preventDefault();
-      if (link.matches(".load")) load(sectionOf(link));
-      else await widen(link.closest("tr")).catch(() => { asynccode.say("These lines could not be fetched. Try again."); });
-    } else if (button?.dataset.step) {
-      await widen(button.closest("tr"), button.dataset.step).catch(() => { asynccode.say("These lines could not be fetched. Try again."); });
+      load(sectionOf(link));
     } else if (button?.matches(".toggle")) {
       const section = sectionOf(button);
       setOpen(section, section.hasAttribute("data-closed"));
@@ -209,6 +167,7 @@
       asynccode.say(said ?? "This browser does not let pages copy.");
     }
   });
+  gaps.listen(list);
   for (const button of document.querySelectorAll("[data-all]")) {
     button.hidden = false;
     button.addEventListener("click", () => {
@@ -257,5 +216,5 @@
   for (const section of list.querySelectorAll(".changed-file")) begin(section);
   addEventListener("load", colour);
 
-  asynccode.changes = { root, list, bar, bodies, put, begin, load, isLoaded, setOpen, widen, sift, parse };
+  asynccode.changes = { root, list, bar, bodies, put, begin, load, isLoaded, setOpen, widen: gaps.widen, sift, parse };
 })();

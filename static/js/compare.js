@@ -3,7 +3,10 @@
 
 (() => {
   const columns = [...document.querySelectorAll(".side-lines")];
-  if (columns.length < 2) return;
+  for (const column of columns) {
+    asynccode.gaps.prepare(column);
+    asynccode.gaps.listen(column, () => measure());
+  }
 
   // Of each column the old line numbers in their order, and where their rows begin.
   const places = new Map();

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -242,14 +242,17 @@ def files(request: Request, pk: int) -> HttpResponse:
 @require_GET
 @says_why
 def gap_lines(request: Request, pk: int) -> HttpResponse:
-    """Equal lines between changes: rows for scripts, else a page."""
+    """Equal lines between changes: rows for scripts, else a page. `form` is that of the table they belong to, where it is not the
+    user's."""
     asked = Asked.of(request, pk)
     places = [request.GET.get(name, "") for name in ("old", "new", "lines")]
     if not all(place.isdecimal() and len(place) < 9 for place in places):
         raise Http404
     file = asked.file(request.GET.get("file", ""))
     old, new, lines = map(int, places)
-    rows = asked.change.ask(lambda mirror, *_: gap(mirror, file, old, new, lines, asked.options, budget_ms=LATER_MS))
+    form = request.GET.get("form", "")
+    options = replace(asked.options, form=Form(form)) if form in list(Form) else asked.options
+    rows = asked.change.ask(lambda mirror, *_: gap(mirror, file, old, new, lines, options, budget_ms=LATER_MS))
     if request.htmx:
         return HttpResponse(f"<table>{rows.html}</table>")
     context = {

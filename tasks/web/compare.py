@@ -148,7 +148,8 @@ def _shown_rows(task: Task, found: Comparison, matrix: Matrix, start: int) -> li
 
 @dataclass(frozen=True)
 class Side:
-    """A column: what a run made of the file. `note` says what is to be said instead of, or besides, its lines."""
+    """A column: what a run made of the file. `note` says what is to be said instead of, or besides, its lines; `gaps` is where those
+    come from that are not shown."""
 
     number: int
     head: Head
@@ -157,6 +158,7 @@ class Side:
     html: SafeString
     note: str
     name: str
+    gaps: str
 
 
 @login_required
@@ -227,7 +229,9 @@ def _sides(
             # Columns may show the same path, and ids are there once.
             html = mark_safe(rendered.html.replace(f"<td id={file.anchor}-", f"<td id=s{number}-"))  # noqa: S308 (as it was)
         letter = cell.letter if cell and not base else ""
-        sides.append(Side(number, head, file, letter, html, note, _name(file)))
+        gaps = urlencode({"since": f"run-{base[0].run_id}" if base else "", "form": options.form})
+        gaps = f"{reverse('run-changes-gap', args=[head.run.pk])}?{gaps}"
+        sides.append(Side(number, head, file, letter, html, note, _name(file), gaps))
     return sides
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -110,6 +111,43 @@ def test_from_the_matrix_to_a_winner(desk: Page, compared: list[Run]) -> None:
     expect(desk.get_by_text("1 run not chosen")).to_be_visible()
 
 
+def test_equal_lines_come_in_place_and_all_files_as_one_scrolls(desk: Page, workshop: Workshop, attempt: Attempt) -> None:
+    workshop.git("reset", "-q", "--hard")
+    wide = [b"line_%04d = '%s'\n" % (number, b"x" * 100) for number in range(2500)]  # too long to be shown whole
+    base = workshop.base({"wide.py": b"".join(wide)})
+    many: dict[str, bytes | None] = {f"{number:02}.txt": b"line\n" * 150 for number in range(12)}
+    first, second = (
+        attempt({"wide.py": b"".join([*wide[:2000], last, *wide[2001:]])} | more) for last, more in ((b"1\n", {}), (b"2\n", many))
+    )
+    Run.objects.update(task=base)
+
+    desk.goto(f"{base.get_absolute_url()}compare/")
+    desk.get_by_role("link", name="wide.py").click()
+    side = desk.locator(".side-lines").nth(1)
+    gap = side.locator("tr.g").first
+    gap.get_by_role("button", name="20 more lines above what is below").click()
+    expect(side.locator("#s2-R1970")).to_contain_text("1970")
+    expect(gap).to_contain_text("1,968 lines")
+    gap.get_by_role("link").click()
+    expect(side.locator("#s2-L1")).to_contain_text("1")
+    expect(side.locator("tr.g")).to_have_count(1)
+
+    desk.goto(f"{base.get_absolute_url()}compare/")
+    desk.get_by_label("From", exact=True).select_option(str(first.pk))
+    desk.get_by_label("To", exact=True).select_option(str(second.pk))
+    desk.get_by_role("button", name="Differences").click()
+    expect(desk.get_by_role("heading", level=1)).to_have_text(re.compile(f"{first.label}\\s+against\\s+{second.label}"))
+    expect(desk.locator(".changed-file")).to_have_count(13)
+    expect(desk.locator(".lines-of[data-loaded]")).not_to_have_count(13)
+    desk.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    last = desk.locator(".changed-file").last
+    expect(last.locator("tr.c, tr.a")).not_to_have_count(0)
+    last.locator("tr.g a").first.click()
+    expect(last.locator("[id$='-R1']")).to_have_text("1")
+    desk.keyboard.press("u")
+    expect(desk.get_by_role("heading", name="Compare runs")).to_be_visible()
+
+
 def test_a_phone_shows_one_run_at_a_time(desk: Page, compared: list[Run]) -> None:
     task = Run.objects.get(pk=compared[0].pk).task
     desk.set_viewport_size({"width": 390, "height": 844})
@@ -133,7 +171,6 @@ def test_axe_finds_nothing(desk: Page, compared: list[Run], scheme: Any) -> None
     desk.emulate_media(color_scheme=scheme)
     for path in (
         f"{task}compare/",
-        f"{task}compare/trees?old={first}&new={second}",
         f"{task}combine?runs={first},{second}",
         f"/runs/{second}/choose",
         "/statistics/",
