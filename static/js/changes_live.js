@@ -11,7 +11,8 @@
   // The line at the upper edge, by its id, so that it can be found again in another version of its file.
   const reading = ({ current, edge, topOf }) => {
     const section = current();
-    const line = [...section.querySelectorAll("td[id]")].find((each) => topOf(each) >= edge());
+    const part = [...section.querySelectorAll("tbody")].find((each) => each.getBoundingClientRect().bottom > edge());
+    const line = [...part?.querySelectorAll("td[id]") ?? []].find((each) => topOf(each) >= edge());
     return [line, section].filter(Boolean).map((element) => [element.id, topOf(element)]);
   };
 
@@ -46,7 +47,10 @@
       if (placed === cursor) cursor = cursor.nextElementSibling;
       else if (cursor) cursor.before(placed);
       else list.append(placed);
-      if (isSame) continue;
+      if (isSame) {
+        page.renew?.(section.querySelector(".comments"));
+        continue;
+      }
       begin(placed);
       if (found.has(placed.id)) put(placed, found.get(placed.id));
       htmx.process(placed);
@@ -71,6 +75,8 @@
     await take(fresh, asynccode.changes);
     for (const part of ["summary", "viewed-count"]) document.getElementById(part).replaceWith(document.adoptNode(fresh.getElementById(part)));
     document.getElementById("tree-list").replaceChildren(...fresh.getElementById("tree-list").childNodes);
+    asynccode.changes.renew?.(fresh.getElementById("other-comments"));
+    asynccode.changes.renewDrafts?.(fresh.getElementById("drafts"));
     news.replaceChildren(...fresh.getElementById("news").childNodes);
     asynccode.changes.sift();
     dispatchEvent(new Event("scroll"));

@@ -63,6 +63,9 @@
     again();
   };
   for (const kind of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(kind, () => { held += 1; }, { capture: true, passive: true });
+  // The rows beside one, across the parts of the table.
+  const after = (row) => row.nextElementSibling ?? row.parentElement.nextElementSibling?.firstElementChild;
+  const before = (row) => row.previousElementSibling ?? row.parentElement.previousElementSibling?.lastElementChild;
   const clear = () => { for (const row of list.querySelectorAll("tr[data-chosen]")) delete row.dataset.chosen; };
 
   // The cell of a line; where it is in a gap, that is opened first.
@@ -81,7 +84,7 @@
     clear();
     let [from, to] = [first.closest("tr"), last.closest("tr")];
     if (from.compareDocumentPosition(to) & Node.DOCUMENT_POSITION_PRECEDING) [from, to] = [to, from];
-    for (let row = from; row; row = row === to ? null : row.nextElementSibling) if (!row.matches(".g")) row.dataset.chosen = "";
+    for (let row = from; row; row = row === to ? null : after(row)) if (!row.matches(".g, .said")) row.dataset.chosen = "";
   };
   const visit = async () => {
     const found = ADDRESS.exec(location.hash);
@@ -143,7 +146,23 @@
   };
   // Changes are runs of rows that differ.
   const CHANGED = "tr:is(.a, .d, .c)";
-  const changesOf = (section) => [...section.querySelectorAll(CHANGED)].filter((row) => !row.previousElementSibling?.matches(CHANGED));
+  const above = (row) => {
+    const one = before(row);
+    return one?.matches(".said") ? above(one) : one;
+  };
+  const changesOf = (part) => [...part.querySelectorAll(CHANGED)].filter((row) => !above(row)?.matches(CHANGED));
+  // Where a part is, is known without a place for each of its rows: only parts that reach there are looked into.
+  const nextChange = (section, by, at) => {
+    const parts = [...section.querySelectorAll("tbody")];
+    for (const part of by > 0 ? parts : parts.reverse()) {
+      const { top, bottom } = part.getBoundingClientRect();
+      if (by > 0 ? bottom <= at : top >= at) continue;
+      const rows = changesOf(part);
+      const to = by > 0 ? rows.find((row) => topOf(row) > at + 2) : rows.findLast((row) => topOf(row) < at - 2);
+      if (to) return to;
+    }
+    return null;
+  };
   const HEAD = 48; // px that a file's own head takes
   const toChange = async (by) => {
     const all = sections(), at = edge() + HEAD + MARGIN;
@@ -151,8 +170,7 @@
       const section = all[place];
       if (section.hasAttribute("data-closed")) continue;
       if (!isLoaded(section) && section.querySelector("a.load[data-soon]")) await load(section);
-      const rows = changesOf(section);
-      const to = by > 0 ? rows.find((row) => topOf(row) > at + 2) : rows.findLast((row) => topOf(row) < at - 2);
+      const to = nextChange(section, by, at);
       if (!to) continue;
       go(to, HEAD);
       return;
@@ -163,7 +181,7 @@
     k: () => toFile(-1),
     n: () => toChange(1),
     p: () => toChange(-1),
-    c: () => current().querySelector(".toggle").click(),
+    o: () => current().querySelector(".toggle").click(),
     v: () => current().querySelector("[name=viewed]").click(),
     s: () => document.querySelector("[data-key=x]").click(),
   };
@@ -173,7 +191,7 @@
     KEYS[event.detail]();
   });
 
-  Object.assign(asynccode.changes, { current, edge, topOf, hold });
+  Object.assign(asynccode.changes, { current, edge, topOf, hold, choose, reach });
   if (ADDRESS.test(location.hash)) visit();
   root.dataset.ready = "";
 })();

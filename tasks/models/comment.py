@@ -22,9 +22,15 @@ _UNSENT = Q(turn=None, review="") | Q(turn__status=RunStatus.CANCELED, turn__sta
 
 
 class CommentQuerySet(models.QuerySet["Comment"]):
-    def drafts(self, *, run: Run, author: User) -> Self:
+    def unsent_by(self, author: User) -> Self:
         """What somebody has yet to send, in the order of the files and their lines."""
-        return self.filter(_UNSENT, run=run, author=author).order_by("path", "start_line", "end_line", "pk")
+        return self.filter(_UNSENT, author=author).order_by("path", "start_line", "end_line", "pk")
+
+    def drafts(self, *, run: Run, author: User) -> Self:
+        return self.unsent_by(author).filter(run=run)
+
+    def sent(self) -> Self:
+        return self.exclude(_UNSENT)
 
     def visible_to(self, user: User) -> Self:
         """A draft is its author's alone; what was sent is seen by whoever sees the run."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tasks.review.diffs import File
 from tasks.review.render import Rendered
+from tasks.web.commented import Commented, signed
 
 LARGEST_PICTURE = 8 * 1024 * 1024  # bytes
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif")
@@ -21,6 +22,7 @@ class Shown:
     file: File
     rendered: Rendered | None
     is_viewed: bool
+    comments: Sequence[Commented] = ()
 
     @property
     def base(self) -> str:
@@ -29,6 +31,11 @@ class Shown:
     @property
     def folder(self) -> str:
         return self.file.path.removesuffix(self.base)
+
+    @property
+    def seen(self) -> str:
+        """What is sent along with a comment on it; "" where there are no lines to comment on."""
+        return signed(self.file) if self.file.has_rows else ""
 
     @property
     def is_closed(self) -> bool:

@@ -55,9 +55,9 @@ def test_lines_come_as_one_scrolls_and_keys_lead_through_them(page: Page, shell:
     page.keyboard.press("p")
     assert abs(line.evaluate("row => row.getBoundingClientRect().top") - page.evaluate(EDGE) - 60) <= 1
 
-    page.keyboard.press("c")
+    page.keyboard.press("o")
     expect(first.locator(".diff")).to_be_hidden()
-    page.keyboard.press("c")
+    page.keyboard.press("o")
     expect(first.locator(".diff")).to_be_visible()
     page.keyboard.press("v")
     expect(page.locator("#viewed-count")).to_contain_text("1 of 20")
