@@ -201,6 +201,9 @@ AGENT_RETRY_S = env.number("AGENT_RETRY_S", 15, least=1)  # after a rate limit o
 CHECKPOINT_S = env.number("CHECKPOINT_S", 30, least=1)
 MAX_PATCH_FILE_MB = env.number("MAX_PATCH_FILE_MB", 10, least=1)
 MAX_PATCH_MB = env.number("MAX_PATCH_MB", 200, least=1)
+MAX_ARTIFACT_MB = env.number("MAX_ARTIFACT_MB", 10, least=1)
+MAX_ARTIFACTS_MB = env.number("MAX_ARTIFACTS_MB", 50, least=1)  # of a run
+MAX_ARTIFACTS = env.number("MAX_ARTIFACTS", 200, least=1)  # of a run
 
 # --- models -----------------------------------------------------------------------------------------------------
 # The site's keys, for those who have none of their own. A key and where it is good are one: each goes to no other's address.
@@ -241,13 +244,18 @@ MIRROR_TIMEOUT_S = env.number("MIRROR_TIMEOUT_S", 3 * 3600, least=1)  # the firs
 
 # --- health and logs --------------------------------------------------------------------------------------------
 METRICS_TOKEN = env.text("METRICS_TOKEN")  # with which /metrics, and the details of /readyz, can be had from elsewhere
+LOG_FORMAT = env.choice("LOG_FORMAT", "text" if IS_DATABASE_EMBEDDED or os.isatty(2) else "json", ("text", "json"))
+SENTRY_DSN = env.text("SENTRY_DSN")
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "text": {"format": "{levelname} {name}: {message}", "style": "{"},
+        "json": {"()": "asynccode.logs.AsJson"},
+    },
     "filters": {"links": {"()": "asynccode.logs.HideLinks"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["links"]}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["links"]}},
     "root": {"handlers": ["console"], "level": env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))},
     "loggers": {
         "daphne": {"level": "WARNING"},
@@ -256,3 +264,8 @@ LOGGING = {
         "django.channels.server": {"level": "WARNING"},
     },
 }
+
+if SENTRY_DSN:
+    from asynccode import sentry
+
+    sentry.start(SENTRY_DSN, HOST_NAME)

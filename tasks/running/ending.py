@@ -1,4 +1,4 @@
-"""The end of a turn: its patch is fetched and its status judged."""
+"""The end of a turn: its patch and its artifacts are fetched, and its status is judged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,21 @@ from django.db.models import Q
 from sandboxes.base import FetchedPatch
 from sandboxes.errors import AccountRefused, FileMissing, SandboxGone
 from tasks.models import EventKind, Mode, PatchKind, Publication, Run, RunStatus, Sandbox, SandboxStatus, Turn
-from tasks.running import backends, checks, conversations, events, lifecycle, nudge, patches, prepared, refusals, sleeping, usage, verdicts
+from tasks.running import (
+    artifacts,
+    backends,
+    checks,
+    conversations,
+    events,
+    lifecycle,
+    nudge,
+    patches,
+    prepared,
+    refusals,
+    sleeping,
+    usage,
+    verdicts,
+)
 from tasks.running.redact import redactor
 
 
@@ -64,6 +78,7 @@ def finish_turn(run_id: int, generation: int) -> None:
     except AccountRefused as error:
         give_up(run_id, generation, refusals.said_of(error, has_sandbox=True))
         return
+    left = artifacts.collect(turn)
     to, stage, outcome = verdicts.judge(turn, said, has_patch=fetched is not None or not is_wanted)
     fence = Q(generation=generation)
     message = redactor(turn.run).text(outcome.message)
@@ -77,6 +92,8 @@ def finish_turn(run_id: int, generation: int) -> None:
             end |= {"generation": generation + 1}  # what is to come begins in a sandbox without those changes
             events.append(run_id, EventKind.ERROR, {"text": spoiled, "class": "mode"}, turn_id=turn.pk)
             Sandbox.objects.filter(run=run_id, generation=generation).update(status=SandboxStatus.LOST)
+        if left is not None:
+            artifacts.store(turn, left, redactor(turn.run))
         if verdicts.is_tried_again(turn, outcome):
             end |= {"not_before": verdicts.try_again(turn)}
         usage.settle(turn)

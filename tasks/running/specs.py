@@ -9,7 +9,7 @@ from django.conf import settings
 
 from agents import registry
 from agents.adapters.base import McpServer, TurnRequest
-from sandboxes.base import Checkout, SandboxSpec, Step, TurnSpec
+from sandboxes.base import ARTIFACTS, WORKSPACE, Checkout, SandboxSpec, Step, TurnSpec
 from sandboxes.e2b import network
 from tasks.git import shipments
 from tasks.models import AgentSetting, Mode, Phase, RepoMcpServer, Run, Sandbox, Task, Turn
@@ -78,7 +78,8 @@ def build(run: Run, turn: Turn, sandbox: Sandbox, *, restores_patch: bool) -> Tu
         options=run.options | {"extra_args": _extra_args(run.agent)},
         mcp_servers=_mcp_servers(task),
     )
-    here = {"ASYNCCODE_ATTACHMENTS": attachments.FOLDER} if any(given.values()) else {}
+    here = {"ASYNCCODE_ARTIFACTS": f"{WORKSPACE}/{ARTIFACTS}"}
+    here |= {"ASYNCCODE_ATTACHMENTS": attachments.FOLDER} if any(given.values()) else {}
     variables = [v for v in repo.variables.all() if not (task.is_restricted and v.is_secret)]
     plain = {v.name: v.value for v in variables if not v.is_secret and v.phase == Phase.AGENT}
     steps = []

@@ -309,6 +309,8 @@ class _Batch:
         elif "patch" in data:
             figures = {name: int(number(data.get(name)) or 0) for name in ("files", "additions", "deletions")}
             self._piece(event, "patch", label="Checkpoint" if data["patch"] == "checkpoint" else "Patch", figures=figures)
+        elif "artifacts" in data:
+            self._piece(event, "note", html=text_html(_artifacts(data)))
         else:
             self._piece(event, "note", html=text_html(string(data)[:MOST_SHOWN]))
 
@@ -373,6 +375,13 @@ def _prepared(data: Mapping[str, Any]) -> str:
     built = f" of {at:%-d %B %Y, %H:%M} UTC" if at else ""
     saved = f"; saved {took(seconds)}" if seconds is not None else ""
     return f"Setup: prepared environment{built}{saved}"
+
+
+def _artifacts(data: Mapping[str, Any]) -> str:
+    """What was kept beside the patch, and what was not."""
+    kept, left_out = int(number(data.get("artifacts")) or 0), [string(path) for path in data.get("left_out") or []]
+    said = f"{kept} artifact{'' if kept == 1 else 's'} kept" if kept or not left_out else "No artifact kept"
+    return f"{said}; left out: {', '.join(left_out)}"[:MOST_SHOWN] if left_out else said
 
 
 def _ended(step: str, data: Mapping[str, Any]) -> tuple[str, str]:

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import builtins
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from sandboxes.base import Backend, Command, CommandName, Completed, FetchedPatch, Sandbox, SandboxInfo, SandboxSpec, TurnSpec
+from sandboxes.base import (
+    Backend,
+    Collected,
+    Command,
+    CommandName,
+    Completed,
+    Entry,
+    EntryKind,
+    FetchedPatch,
+    Sandbox,
+    SandboxInfo,
+    SandboxSpec,
+    TurnSpec,
+)
 from sandboxes.errors import FileMissing, PreparedGone, SandboxError, SandboxGone
 from tasks.models import Run
 
@@ -15,7 +28,8 @@ _numbers = itertools.count(1)
 
 
 class FakeBox(Sandbox):
-    """`told` are the commands it got, `turns` the turns, `is_awake` whether it sleeps, `patches` what it has of patches."""
+    """`told` are the commands it got, `turns` the turns, `is_awake` whether it sleeps, `patches` what it has of patches,
+    `workspace` its files by path, `collected` what it says was left, but for what it was told is `known`."""
 
     def __init__(self, backend: FakeBackend, key: str, spec: SandboxSpec) -> None:
         self.backend, self.key, self.spec = backend, key, spec
@@ -25,6 +39,9 @@ class FakeBox(Sandbox):
         self.turns: list[TurnSpec] = []
         self.files: dict[str, bytes] = {}
         self.patches: dict[tuple[int, str], FetchedPatch] = {}
+        self.workspace: dict[str, bytes] = {}
+        self.collected = Collected([], [])
+        self.known: dict[str, str] = {}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -63,6 +80,32 @@ class FakeBox(Sandbox):
         if (turn, kind) not in self.patches:
             raise FileMissing(kind)
         return self.patches[turn, kind]
+
+    async def look(self, path: str, *, first: int, most: int) -> tuple[list[Entry], int]:
+        """Of `workspace`, in which there are files only."""
+        self._check("look")
+        prefix = f"{path}/" if path else ""
+        names = sorted({name.removeprefix(prefix).partition("/")[0] for name in self.workspace if name.startswith(prefix)})
+        if path and not names:
+            raise FileMissing(path)
+        found = [
+            Entry(name, EntryKind.FILE, len(self.workspace[prefix + name]))
+            if prefix + name in self.workspace
+            else Entry(name, EntryKind.FOLDER)
+            for name in names
+        ]
+        return found[first : first + most], len(found)
+
+    async def read(self, path: str, *, most: int, offset: int = 0) -> tuple[bytes, int]:
+        self._check("read")
+        if path not in self.workspace:
+            raise FileMissing(path)
+        return self.workspace[path][offset : offset + most], len(self.workspace[path])
+
+    async def collect(self, path: str, *, known: Mapping[str, str], most_files: int, most_file_bytes: int, most_bytes: int) -> Collected:
+        self._check("collect")
+        self.known = dict(known)
+        return self.collected
 
     async def journal(self, offset: int) -> AsyncIterator[bytes]:
         self._check("journal")
