@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from tasks.models.run import Run, RunStatus, Turn
 
@@ -25,6 +26,11 @@ class CommentQuerySet(models.QuerySet["Comment"]):
     def unsent_by(self, author: User) -> Self:
         """What somebody has yet to send, in the order of the files and their lines."""
         return self.filter(_UNSENT, author=author).order_by("path", "start_line", "end_line", "pk")
+
+    def count_unsent(self, *, by: User) -> Coalesce:
+        """How many drafts somebody has on the run that a query is about: to annotate it."""
+        counted = self.unsent_by(by).filter(run=OuterRef("pk")).order_by().values("run").annotate(count=Count("pk")).values("count")
+        return Coalesce(Subquery(counted), 0)
 
     def drafts(self, *, run: Run, author: User) -> Self:
         return self.unsent_by(author).filter(run=run)

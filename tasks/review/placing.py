@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.comments import Lines
-from tasks.git.changes import Hunk, blobs, hunks
+from tasks.git.changes import Hunk, Status, blobs, hunks
 from tasks.models import Comment, CommentSide
 from tasks.review import kept
 from tasks.review.diffs import File, anchor
@@ -26,7 +26,7 @@ class Place:
 def places(mirror: Path, files: Sequence[File], comments: Sequence[Comment]) -> list[Place]:
     """The place of each comment, by what differs between its file then and now; by one or two calls of git for all, or none."""
     by_name = {anchor(file.change.old_path): file for file in files} | {file.anchor: file for file in files}
-    by_content = {file.change.new_blob: file for file in files}
+    by_content = {file.change.new_blob: file for file in files if file.change.status in (Status.ADDED, Status.RENAMED)}
     pairs: dict[int, tuple[str, str]] = {}
     found = [by_name.get(each.file) or by_content.get(each.blob) for each in comments]
     for comment, file in zip(comments, found, strict=True):

@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
 
 from tasks import services
-from tasks.models import Check, Event, Mode, Patch, Run, RunStatus, Scope, Turn, TurnKind
+from tasks.models import Check, Comment, Event, Mode, Patch, Run, RunStatus, Scope, Turn, TurnKind
 from tasks.review.diffs import anchor
 from tasks.web import log
 from tasks.web.access import Request, action, done, go, login_or_token
@@ -31,9 +31,10 @@ EVENTS_AT_ONCE = 500
 MOST_FILES = 500  # of a change in the list beside the conversation
 
 
-def find_run(request: Request, pk: int) -> Run:
+def find_run(request: Request, pk: int, **annotations: Any) -> Run:
     """One's own run of this id; else 404."""
-    return get_object_or_404(Run.objects.visible_to(request.user).select_related("task__repo", "publication"), pk=pk)
+    runs = Run.objects.visible_to(request.user).select_related("task__repo", "publication")
+    return get_object_or_404(runs.annotate(**annotations), pk=pk)
 
 
 def _log_page(request: Request, run: Run) -> log.LogPage:
@@ -51,7 +52,7 @@ def _log_page(request: Request, run: Run) -> log.LogPage:
 @require_GET
 def run(request: Request, pk: int) -> HttpResponse:
     """The page, or what its scripts ask for: how the run stands ("status"), or the side with its work ("work")."""
-    found = find_run(request, pk)
+    found = find_run(request, pk, draft_count=Comment.objects.count_unsent(by=request.user))
     match request.htmx.target if request.htmx else None:
         case "status":
             return render(request, "tasks/run_status.html", _status(found, _patch(found)))
