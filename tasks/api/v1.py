@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import re_path
-from ninja import NinjaAPI
 
-from tasks.api import agents, errors, events, patches, repos, runs, tasks, turns
+from tasks.api import agents, comparisons, errors, events, patches, pulls, repos, runs, stream, tasks, turns, usage
 from tasks.api.auth import Token
+from tasks.api.openapi import DESCRIPTION, Api
 
-api = NinjaAPI(title="asynccode", version="1", urls_namespace="api", auth=Token(), docs_url=None)
+api = Api(
+    title="asynccode",
+    version="1",
+    description=DESCRIPTION,
+    urls_namespace="api",
+    auth=Token(),
+    docs_url=None,
+    openapi_extra={"info": {"license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}}},
+)
 errors.install(api)
-for module in (agents, repos, tasks, runs, turns, events, patches):
+for module in (agents, repos, tasks, runs, turns, events, stream, patches, comparisons, pulls, usage):
     api.add_router("", module.router)
 
 
-def not_found(request: HttpRequest, **_: Any) -> HttpResponse:
+def _not_found(request: HttpRequest, **_: Any) -> HttpResponse:
     return errors.problem(request, 404)
 
 
-urlpatterns = [*api.urls[0], re_path("", not_found)]
+def _opened(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A view that asks for no session, and refuses a method in words."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, **named: Any) -> HttpResponse:
+        response = view(request, **named)
+        if isinstance(response, HttpResponseNotAllowed):
+            return errors.problem(request, 405, headers={"Allow": response["Allow"]})
+        return response
+
+    return login_not_required(wrapped)
+
+
+urlpatterns = [*api.urls[0], re_path("", _not_found)]
 for pattern in urlpatterns:
     assert pattern.callback is not None
-    login_not_required(pattern.callback)
+    pattern.callback = _opened(pattern.callback)
 app_name = "api"

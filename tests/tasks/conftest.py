@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 from django.utils import timezone
 
 from tasks.models import Repo, Run, Sandbox, SandboxStatus, Task, Turn, User
@@ -27,6 +29,13 @@ def bob(db: None) -> User:
 @pytest.fixture
 def charlie(db: None) -> User:
     return User.objects.create_user("charlie")
+
+
+@pytest.fixture
+async def closed_connections() -> AsyncIterator[None]:
+    """The thread in which asynchronous code uses the database leaves no connection open."""
+    yield
+    await sync_to_async(connections.close_all)()
 
 
 MakeRun = Callable[..., Run]

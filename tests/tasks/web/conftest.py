@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-from asgiref.sync import sync_to_async
-from django.db import connections
 from django.test import Client
 
 from agents.adapters.base import Model
@@ -28,13 +24,6 @@ def as_bob(bob: User) -> Client:
     client = Client()
     client.force_login(bob)
     return client
-
-
-@pytest.fixture
-async def closed_connections() -> AsyncIterator[None]:
-    """The thread in which asynchronous code uses the database leaves no connection open."""
-    yield
-    await sync_to_async(connections.close_all)()
 
 
 class Claude(ShellAdapter):
