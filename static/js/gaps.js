@@ -41,9 +41,9 @@
     const at = Object.fromEntries(["old", "new", "lines"].map((name) => [name, Number(address.searchParams.get(name))]));
     const count = direction === "all" ? at.lines : Math.min(SOME, at.lines);
     const skipped = direction === "up" ? at.lines - count : 0;
+    row.closest(".lines-of, .side-lines").dataset.touched = ""; // from now on it is not taken out for the same in more colour
     const rows = await rowsAt(row, { old: at.old + skipped, new: at.new + skipped, lines: count });
     if (!row.isConnected) return;
-    row.closest(".lines-of, .side-lines").dataset.touched = "";
     row[direction === "up" ? "after" : "before"](...rows);
     const left = at.lines - count;
     if (!left) {

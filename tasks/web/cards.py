@@ -41,6 +41,7 @@ _ADVICE_ON_STAGE = {  # where the error itself does not say what to do
     Stage.SETUP: "Correct the repository's setup script, then retry.",
     Stage.COLLECT: "The last checkpoint is kept. Retry, or follow up.",
 }
+_WITH_PATCH = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELED)  # that their last turn made; others have a checkpoint
 _SHORT: dict[str, str] = {
     Stage.MIRROR.label: "Fetching",
     Stage.PROVISION.label: "Making sandbox",
@@ -185,6 +186,19 @@ class RunCard:
     @property
     def check_chip(self) -> CheckChip | None:
         return CheckChip(self.check) if self.check else None
+
+    @property
+    def check_verb(self) -> str:
+        """What to do about the check of its patch, as the button says it; "" where nothing can be done now."""
+        if (
+            self.run.status in (RunStatus.QUEUED, *ACTIVE)
+            or not (self.figures and self.figures.files)
+            or not self.run.task.repo.check_command
+        ):
+            return ""
+        if self.check is None:
+            return "Run check" if self.run.status in _WITH_PATCH else ""
+        return "Check again" if self.check.is_over else ""
 
     @property
     def pull(self) -> PullChip | None:

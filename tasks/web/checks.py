@@ -13,4 +13,7 @@ from tasks.web.run import find_run
 def check(request: Request, pk: int) -> HttpResponse:
     found = find_run(request, pk)
     checks.check_again(run=found, by=request.user)
-    return done(request, found)
+    to = request.POST.get("to")
+    if to == "compare":
+        return done(request, "task-compare", found.task_id)
+    return done(request, found.task if to == "task" else found)

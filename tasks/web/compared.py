@@ -8,18 +8,10 @@ from typing import Any
 
 from tasks.errors import AppError
 from tasks.git import mirrors
-from tasks.models import Check, Patch, Run, Task, Verdict
+from tasks.models import Patch, Run, Task
 from tasks.review import compare, times
+from tasks.review.checks import checks_of
 from tasks.web.cards import RunCard, cards_of, time_of
-
-_TONES: dict[str, tuple[str, str]] = {
-    Verdict.PASSED: ("good", "check"),
-    Verdict.FIXED: ("good", "check"),
-    Verdict.FAILED: ("bad", "x"),
-    Verdict.WAS_FAILING: ("", "triangle-alert"),
-    Verdict.ERRORED: ("", "triangle-alert"),
-    Verdict.CANCELED: ("", "square"),
-}
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,6 @@ class Head:
     first_edit_s: float | None = None
     total_s: float | None = None
     fit: Fit | None = None
-    check: Check | None = None
 
     @property
     def run(self) -> Run:
@@ -62,13 +53,6 @@ class Head:
     @property
     def lines(self) -> int:
         return self.patch.additions + self.patch.deletions
-
-    @property
-    def verdict(self) -> tuple[str, str, str]:
-        """What its check says: words, tone and icon."""
-        assert self.check is not None
-        verdict = self.check.verdict
-        return verdict.label.removeprefix("Check ").capitalize(), *_TONES.get(verdict, ("", "clock"))
 
 
 @dataclass(frozen=True)
@@ -110,7 +94,8 @@ class Comparison:
 
     @property
     def has_checks(self) -> bool:
-        return any(head.check for head in self.heads)
+        """Whether there is a row for them: one was made, or can be."""
+        return any(head.card.check or head.card.check_verb for head in self.heads)
 
     @property
     def facts(self) -> list[Fact]:
@@ -133,10 +118,8 @@ class Comparison:
 def comparison(task: Task, runs: Sequence[Run], patches: Mapping[int, Patch]) -> Comparison:
     """These runs of a task, which all have one of these newest patches; the number of queries does not depend on theirs."""
     edits, totals = times.first_edits(runs), times.totals(runs)
-    checks = {check.patch.run_id: check for check in Check.objects.of_newest_patches(runs) if check.patch}
     heads = [
-        Head(card, patches[card.run.pk], edits.get(card.run.pk), totals.get(card.run.pk), check=checks.get(card.run.pk))
-        for card in cards_of(runs)
+        Head(card, patches[card.run.pk], edits.get(card.run.pk), totals.get(card.run.pk)) for card in cards_of(runs, checks=checks_of(runs))
     ]
     return Comparison(task, heads)
 

@@ -15,7 +15,9 @@ from django.urls import reverse
 from agents.registry import ADAPTERS
 from tasks.listing import STATES, find_tasks
 from tasks.models import ACTIVE, Mode, Repo, Run, RunStatus, Task, User
+from tasks.review.checks import checks_of
 from tasks.web.cards import Figures, RunCard, cards_of, time_of
+from tasks.web.check_chips import CheckChip
 from tasks.web.pull_chips import PullChip, chip_of
 
 PAGE = 30
@@ -148,6 +150,10 @@ class Chip:
         return any(card.run.chosen_at for card in self.cards)
 
     @property
+    def check(self) -> CheckChip | None:
+        return self.first.check_chip
+
+    @property
     def figures(self) -> tuple[str, str] | None:
         """Lines added and removed, from the least to the most where attempts differ: ("+12–88", "−3")."""
         found = [card.figures for card in self.cards if card.figures and card.figures.files]
@@ -172,6 +178,13 @@ class TaskRow:
         chosen = [card.figures for card in self.cards if card.run.chosen_at]
         found = {figures for figures in (chosen or [card.figures for card in self.cards]) if figures}
         return found.pop() if len(found) == 1 else None
+
+    @property
+    def check(self) -> CheckChip | None:
+        """What the check says of the task: of the chosen run's patch, else what it says of all that are checked."""
+        chosen = [card for card in self.cards if card.run.chosen_at]
+        found = {card.check.verdict: card.check_chip for card in chosen or self.cards if card.check}
+        return found.popitem()[1] if len(found) == 1 else None
 
     @property
     def is_unchanged(self) -> bool:
@@ -211,7 +224,8 @@ class TaskRow:
         groups: dict[tuple[Any, ...], list[RunCard]] = {}
         for card in self.cards:
             models.setdefault(card.run.agent, set()).add(card.run.model)
-            key = (card.run.agent, card.run.model, card.run.status, card.is_stopping, card.run.chosen_at is not None)
+            verdict = card.check.verdict if card.check else ""
+            key = (card.run.agent, card.run.model, card.run.status, card.is_stopping, card.run.chosen_at is not None, verdict)
             groups.setdefault(key, []).append(card)
         return [Chip(cards, len(models[cards[0].run.agent]) > 1) for cards in groups.values()]
 
@@ -247,6 +261,7 @@ def task_page(user: User, asked: QueryDict) -> TaskPage:
     last = shown[-1].pk if shown else None
     has_older = last is not None and tasks.filter(pk__lt=last).exists()
     rows = {task.pk: TaskRow(task, []) for task in shown}
-    for card in cards_of(list(Run.objects.visible_to(user).filter(task__in=rows).order_by("pk"))):
+    runs = list(Run.objects.visible_to(user).filter(task__in=rows).order_by("pk"))
+    for card in cards_of(runs, checks=checks_of(runs)):
         rows[card.run.task_id].cards.append(card)
     return TaskPage(filters, list(rows.values()), before, last, f"{filters.older}{last}" if has_older else "")

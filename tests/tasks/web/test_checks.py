@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from tasks.management.report import task_json
 from tasks.models import Check, Patch, Repo, Run, RunStatus, Task, User
+from tasks.review.checks import checks_of
 from tasks.web.activity import Endings, activity_of
 from tasks.web.consumers import RunConsumer, TaskConsumer
 from tests.tasks.conftest import MakeRun
@@ -107,6 +108,43 @@ def test_a_button_does_it_again(as_alice: Client, make_check: MakeCheck) -> None
     page = as_alice.get(run.get_absolute_url()).content.decode()
     assert "Check queued" in page
     assert "Run again" not in page
+
+
+def test_a_card_s_button_does_it_again_and_leads_back_to_the_task(as_alice: Client, make_check: MakeCheck) -> None:
+    check = make_check("failed")
+    run, button = run_of(check), f'id="check-again-{run_of(check).pk}"'
+    assert button in as_alice.get(run.task.get_absolute_url()).content.decode()
+    again = {"path": reverse("run-check", args=[run.pk]), "data": {"to": "task"}}
+    assert as_alice.post(**again).headers["Location"] == run.task.get_absolute_url()
+    assert button not in as_alice.get(run.task.get_absolute_url()).content.decode()  # it is under way
+    Check.objects.filter(pk=check.pk).update(status="passed")
+    Repo.objects.update(check_command="")
+    assert button not in as_alice.get(run.task.get_absolute_url()).content.decode()
+
+
+def test_the_list_says_what_checks_say_of_a_task_or_of_each_run_where_they_differ(as_alice: Client, make_check: MakeCheck) -> None:
+    check, other = make_check("failed", "failed"), make_check("passed")
+    chip = '<span class="check-chip"'
+    page = as_alice.get("/").content.decode()
+    assert page.count(chip) == 2
+    assert "Check was already failing" in page
+    Run.objects.filter(pk=run_of(other).pk).update(task=run_of(check).task, attempt=2)
+    page = as_alice.get("/").content.decode()
+    assert [f'<span class="hidden">{words}' in page for words in ("Check was already failing", "Check passed")] == [True, True]
+    Run.objects.filter(pk=run_of(other).pk).update(chosen_at=timezone.now())
+    page = as_alice.get("/").content.decode()
+    assert page.count(chip) == 1
+    assert "<span >Check passed" in page
+
+
+def test_checks_of_runs_are_those_of_their_newest_patches(make_check: MakeCheck, django_assert_num_queries: Any) -> None:
+    check, other = make_check("failed", "failed"), make_check("passed")
+    run = run_of(other)
+    turn = run.turns.create(number=2, prompt="more", author=run.task.owner, status="succeeded")
+    Patch.objects.create(run=run, turn=turn, kind="final", content=b"y", sha256="1", files=FILES, additions=1, deletions=1)
+    with django_assert_num_queries(1):
+        found = checks_of([run_of(check), run])
+        assert {pk: each.verdict for pk, each in found.items()} == {run_of(check).pk: "was_failing"}
 
 
 def test_a_patch_from_before_there_was_a_command_can_be_checked(as_alice: Client, make_check: MakeCheck) -> None:

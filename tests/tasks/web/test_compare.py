@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tasks.models import EventKind, Operation, Patch, Run, Task
+from tasks.models import Check, EventKind, Operation, Patch, Repo, Run, Task
 from tasks.review.diffs import anchor
 from tasks.running import events
 from tests.tasks.review.conftest import Workshop
@@ -76,6 +76,19 @@ def test_files_and_figures_of_all_runs(as_alice: Client, task: Task, attempt: Ca
     assert re.search(r"new.py only in shell new \+1 · not touched", shown)
     assert f"?runs={first.pk},{second.pk}&amp;only={first.pk}" in page(as_alice, task)
     assert "README" not in page(as_alice, task, f"?only={first.pk}")
+
+
+def test_each_run_s_check_is_there_and_can_be_done_again(as_alice: Client, task: Task, attempt: Callable[..., Run]) -> None:
+    checked, unchecked = attempt(FIRST), attempt(SECOND)
+    assert "Check" not in text(page(as_alice, task))
+    Repo.objects.update(check_command="make test")
+    alike = {"repo": task.repo, "base_commit": task.base_commit, "backend": "local", "command": "make test", "status": "failed"}
+    Check.objects.create(patch=checked.patches.get(), base=Check.objects.create(**alike), **alike)
+    shown = page(as_alice, task)
+    assert f"Check Check was already failing Check again : {checked.label} Run check : {unchecked.label}" in text(shown)
+    done = as_alice.post(f"{unchecked.get_absolute_url()}check", {"to": "compare"})
+    assert done.headers["Location"] == f"{task.get_absolute_url()}compare/"
+    assert "Check queued" in text(page(as_alice, task))
 
 
 def test_only_the_runs_that_are_asked_for(as_alice: Client, task: Task, attempt: Callable[..., Run]) -> None:
