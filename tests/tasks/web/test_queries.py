@@ -18,6 +18,7 @@ from tasks.models import (
     ApiToken,
     Attachment,
     Check,
+    Comment,
     Credential,
     Event,
     GitHubAccount,
@@ -70,6 +71,7 @@ class World:
         self.attachment = self._attachment("first")
         self.trial = self._run(make_task(repo=self.repo, is_trial=True), "running")
         self.prepared = self._prepared(0)
+        self.comment = self._comment()
         self._fill(self.run)
         self.grow(1, 1 + len(STATUSES))
 
@@ -87,6 +89,7 @@ class World:
             turn = Turn.objects.create(run=self.run, number=number + 1, prompt="more", author=self.owner, status="succeeded")
             turn.attachments.add(self._attachment(f"file {number}"))
             self._log(self.run, turn)
+            self._comment()
             PromptTemplate.objects.create(owner=self.owner, name=f"prompt {number}", prompt="x")
             Preset.objects.create(owner=self.owner, name=f"preset {number}", choices=self.preset.choices)
             ApiToken.objects.create(user=self.owner, name=f"token {number}", digest=f"{number:064}", hint="ac_1")
@@ -109,6 +112,10 @@ class World:
         self._log(run, turn)
         run.refresh_from_db()
         return run
+
+    def _comment(self) -> Comment:
+        lines = {"side": "new", "start_line": 1, "end_line": 1}
+        return Comment.objects.create(run=self.run, author=self.owner, file="f00000000", path="a.py", blob="0" * 40, body="x", **lines)
 
     def _log(self, run: Run, turn: Turn) -> None:
         for kind, data in (
@@ -209,6 +216,10 @@ CALLS: dict[str, list[Call]] = {
     "run-changes-found": [show("@run", q="x")],
     "run-changes-viewed": [do("@run", file="f00000000")],
     "run-changes-look": [do("@run", form="split")],
+    "run-comments": [Call(lambda world: [world.run.pk], status=302), do("@run", status=422)],
+    "run-comment": [do("@run", "@comment", body="x"), do("@run", "@comment", status=422)],
+    "run-comment-delete": [do("@run", "@comment")],
+    "run-comments-send": [do("@run", drafts="@comment")],
     "run-pull-resolve": [do("@over")],
     "run-pull-merge": [Call(lambda world: [world.over.pk], status=302), do("@over")],
     "run-pull-ready": [do("@over")],
@@ -216,6 +227,7 @@ CALLS: dict[str, list[Call]] = {
     "run-pull-reopen": [Call(lambda world: [world.over.pk], status=302), do("@over")],
     "run-pull-branch": [Call(lambda world: [world.over.pk], status=302), do("@over")],
     "run-pull-checks": [Call(lambda world: [world.over.pk], status=302), do("@over", prompt="")],
+    "run-pull-review": [Call(lambda world: [world.over.pk], status=302), do("@over", status=302)],
     "run-pull-reviews": [Call(lambda world: [world.over.pk], status=302), do("@over", prompt="")],
     "run-stop": [do("@working")],
     "run-retry": [do("@over")],
