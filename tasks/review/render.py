@@ -3,7 +3,8 @@
 The markup is small, since there may be 20,000 rows of it: end tags and quotes that HTML does not need are left out. Rows are
   unified        tr.d | tr.a | tr: td#f…-L12 (old number), td#f…-R20 (new number), td (code)
   side by side   tr.d | tr.a | tr.c | tr: td#f…-L12, td (old code), td#f…-R20, td (new code); .c changed on both sides
-  either         col.n (numbers); tr.g: a gap, with a link that brings its lines; tr.more: the end of what is shown
+  either         tbody: PART rows, which the browser lays out when they are near; tr.g: a gap, with a link that brings its lines;
+                 tr.more: the end of what is shown
 In code, <i class=…> are tokens (highlight.css), <b> the words that changed, .mark what hides, .cut and .eof words of ours.
 """
 
@@ -31,7 +32,8 @@ from tasks.review.rows import CONTEXT, Gap, Kind, Row, Text, context_rows, side_
 MOST_BYTES = 8 * 1024 * 1024  # of one side of a file
 MOST_LINES = 200_000  # of one side
 MOST_ROWS = 20_000
-_VERSION = 3
+PART = 60  # rows
+_VERSION = 4
 
 # Stand-ins for what depends on the page: in HTML of ours these two characters are always marked.
 _ID, _HREF = "\x01", "\x02"
@@ -166,14 +168,11 @@ def _table(sides: _Sides, differences: Sequence[Hunk], options: Options) -> Rend
     shown = [_row(row, sides, options.form) for row in islice(rows, MOST_ROWS)]
     if next(rows, None) is not None:
         shown.append("<tr class=more><td colspan=4>What follows is not shown; the download has it.")
-    html = f'<table class="diff {options.form}">{_COLUMNS[options.form]}<tbody>{"".join(shown)}</table>'
+    parts = "".join(f"<tbody>{''.join(shown[start : start + PART])}" for start in range(0, len(shown), PART))
+    html = f'<table class="diff {options.form}">{parts}</table>'
     return Rendered(mark_safe(html), len(shown), is_highlighted=sides.is_highlighted)  # noqa: S308 (every line went through Side)
 
 
-_COLUMNS = {  # the first row may be a gap, which says nothing of their widths
-    Form.UNIFIED: "<colgroup><col class=n><col class=n><col>",
-    Form.SPLIT: "<colgroup><col class=n><col><col class=n><col>",
-}
 _CLASS = {Kind.CONTEXT: "", Kind.DELETED: " class=d", Kind.ADDED: " class=a", Kind.CHANGED: " class=c"}
 
 

@@ -109,6 +109,11 @@ def test_a_gap_links_to_its_lines_and_gives_them(workshop: Workshop, change: Mak
     assert gap(workshop.mirror, files[0], 999, 999, 5).rows == 0
 
 
+def test_a_long_table_is_in_parts_that_are_laid_out_each_by_itself(workshop: Workshop, change: MakeChange) -> None:
+    rendered = one(workshop, change({}, {"a.txt": b"line\n" * (2 * render.PART + 1)}))
+    assert [part.count("<tr") for part in rendered.html.split("<tbody>")[1:]] == [render.PART, render.PART, 1]
+
+
 def test_a_string_of_many_lines_is_one_in_each_of_them(workshop: Workshop, change: MakeChange) -> None:
     old = b'x = 1\ntext = """\nif this: return\n"""\n'
     rendered = one(workshop, change({"a.py": old}, {"a.py": old.replace(b"this", b"that")}))
