@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from asynccode.logs import service_line
 from asynccode.processes import command_line, die_with_parent, pids_of_session, signal_all, started_at, wait_until
 
 _COLORS = (36, 33, 32, 35, 34, 96, 93, 92)
@@ -19,16 +20,20 @@ _LOUD_AFTER = 5
 
 
 class Log:
-    """Lines of many sources on one stream, each with its source's name before it; in colour on a terminal."""
+    """Lines of many sources on one stream, each with its source's name before it; in colour on a terminal, or as JSON."""
 
-    def __init__(self, stream: TextIO, width: int = 10) -> None:
+    def __init__(self, stream: TextIO, width: int = 10, *, is_json: bool = False) -> None:
         self._stream = stream
+        self._is_json = is_json
         self._width = width
         self._colors: dict[str, int] = {}
         self._is_read = True
         self._is_colored = stream.isatty()
 
     def line(self, name: str, text: str) -> None:
+        if self._is_json:
+            self.plain(service_line(name, text))
+            return
         prefix = f"{name:<{self._width}}|"
         if self._is_colored:
             color = self._colors.setdefault(name, _COLORS[len(self._colors) % len(_COLORS)])

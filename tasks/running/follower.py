@@ -27,7 +27,7 @@ from sandboxes.base import Sandbox as Box
 from sandboxes.errors import AccountRefused, SandboxError, SandboxGone
 from tasks.errors import AppError
 from tasks.models import Beats, Credential, Variable
-from tasks.running import backends, counting, events, heartbeats, model_access, nudge, refusals
+from tasks.running import backends, counting, events, heartbeats, log_context, model_access, nudge, refusals
 from tasks.running.journal import Reader
 from tasks.running.prices import Prices
 from tasks.running.redact import Redactor
@@ -150,29 +150,36 @@ class Follower:
         params = self._params()
         self.put_off = {run_id: at for run_id, at in self.put_off.items() if at > time.monotonic()}
         cursor = await conn.execute(_CLAIM, params | {"held": [*params["held"], *self.put_off]})
-        for run_id, generation, agent, task_id, backend, ref, offset, state in await cursor.fetchall():
-            try:
-                turns, secrets = await self._about(conn, run_id, task_id)
-                if backend != "local":
-                    secrets |= await self._keys(conn, task_id)
-                prices = await self._prices(conn)
-                reader = Reader(run_id, generation, offset, state, registry.adapter(agent), Redactor(secrets), turns, prices)
-                box = await backends.backend(backend).connect(ref)
-            except SandboxGone:
-                await self._job("sandbox_lost", run_id, generation)
-                continue
-            except AccountRefused as error:
-                await self._job("give_up", run_id, generation, refusals.said_of(error, has_sandbox=True))
-                continue
-            except SandboxError as error:
-                logger.warning("The sandbox of run %s cannot be reached (%s); trying again.", run_id, error)
-                self.put_off[run_id] = time.monotonic() + UNREACHABLE_S
-                continue
-            except (AppError, registry.UnknownAgentError) as error:
-                await self._job("give_up", run_id, generation, str(error))
-                continue
-            followed = self.held[run_id] = Followed(reader, box)
-            followed.task = asyncio.create_task(self._read(followed), name=f"read run {run_id}")
+        for claimed in await cursor.fetchall():
+            run_id, _, _, task_id, *_ = claimed
+            with log_context.about(run=run_id, task=task_id):
+                await self._take(conn, claimed)
+
+    async def _take(self, conn: psycopg.AsyncConnection[Any], claimed: tuple[Any, ...]) -> None:
+        """Follow a run that was claimed, or have done what follows from it that it cannot be followed."""
+        run_id, generation, agent, task_id, backend, ref, offset, state = claimed
+        try:
+            turns, secrets = await self._about(conn, run_id, task_id)
+            if backend != "local":
+                secrets |= await self._keys(conn, task_id)
+            prices = await self._prices(conn)
+            reader = Reader(run_id, generation, offset, state, registry.adapter(agent), Redactor(secrets), turns, prices)
+            box = await backends.backend(backend).connect(ref)
+        except SandboxGone:
+            await self._job("sandbox_lost", run_id, generation)
+            return
+        except AccountRefused as error:
+            await self._job("give_up", run_id, generation, refusals.said_of(error, has_sandbox=True))
+            return
+        except SandboxError as error:
+            logger.warning("The sandbox of run %s cannot be reached (%s); trying again.", run_id, error)
+            self.put_off[run_id] = time.monotonic() + UNREACHABLE_S
+            return
+        except (AppError, registry.UnknownAgentError) as error:
+            await self._job("give_up", run_id, generation, str(error))
+            return
+        followed = self.held[run_id] = Followed(reader, box)
+        followed.task = asyncio.create_task(self._read(followed), name=f"read run {run_id}")
 
     async def _about(self, conn: psycopg.AsyncConnection[Any], run_id: int, task_id: int) -> tuple[dict[int, int], dict[str, str]]:
         cursor = await conn.execute("SELECT number, id FROM tasks_turn WHERE run_id = %s", [run_id])

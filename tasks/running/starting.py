@@ -33,6 +33,7 @@ from tasks.running import (
     installs,
     lifecycle,
     lifetimes,
+    log_context,
     losing,
     model_access,
     nudge,
@@ -68,6 +69,7 @@ def start_turn(run_id: int, generation: int) -> None:
     turn = Turn.objects.filter(run=run, status__in=ACTIVE).first()
     if turn is None:  # canceled meanwhile
         return
+    log_context.add(task=run.task_id, turn=turn.number)
     if (package := installs.missing(run)) is not None:
         operations.await_install(run, package, held(generation, owner))
         return

@@ -10,6 +10,7 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.utils.deprecation import MiddlewareMixin
 
+from tasks.running import log_context
 from tasks.web import errors, health
 
 SIGNED_OUT = "You are signed out, so this was not sent. Copy what you typed, reload the page and sign in."
@@ -42,9 +43,13 @@ class SignInFirst(LoginRequiredMiddleware):
 
     def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> HttpResponseBase | None:
         """What is for everybody does not even look who it is: Django's own would, and then it could not be had without a database."""
+        log_context.begin(**_ids(request, view_kwargs))
         if not getattr(view_func, "login_required", True):
             return None
-        return super().process_view(request, view_func, view_args, view_kwargs)
+        response = super().process_view(request, view_func, view_args, view_kwargs)
+        if request.user.pk is not None:
+            log_context.add(user=request.user.pk)
+        return response
 
     def handle_no_permission(self, request: HttpRequest, view_func: Any) -> HttpResponse:  # type: ignore[override]  # not always a redirect
         """Sign in and come back; what a form sent without a session comes back to the page with the form, where it is kept."""
@@ -53,3 +58,9 @@ class SignInFirst(LoginRequiredMiddleware):
         if request.headers.get("HX-Request"):
             return HttpResponse(SIGNED_OUT, status=401, content_type="text/plain; charset=utf-8")
         return redirect_to_login(errors.page_before(request))
+
+
+def _ids(request: HttpRequest, view_kwargs: dict[str, Any]) -> dict[str, str | int]:
+    """Which run, task or repository a page is of, for the log."""
+    noun, _, _ = request.path_info.lstrip("/").partition("/")
+    return {noun.removesuffix("s"): view_kwargs["pk"]} if noun in ("runs", "tasks", "repos") and "pk" in view_kwargs else {}

@@ -33,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--exec", metavar="CMD", help="run CMD by `sh -c` against the services, stop them, and exit with its code")
 
     def handle(self, *args: Any, host: str, port: int | None, exec: str | None, **options: Any) -> None:
-        log = Log(sys.stderr)  # standard output belongs to CMD
+        log = Log(sys.stderr, is_json=settings.LOG_FORMAT == "json")  # standard output belongs to CMD
         embedded = Embedded(
             settings.DATA,
             settings.SOCKETS,
