@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from tasks.errors import InvalidInput, NotAllowed
-from tasks.models import DiffForm, LoginLink, Notify, Theme, User
+from tasks.models import DiffForm, DiffWhitespace, LoginLink, Notify, Theme, User
 
 MOST_NAME = 100  # characters
 MOST_PASSWORD = 1000
@@ -64,12 +64,14 @@ def set_theme(*, user: User, theme: str) -> None:
     user.save(update_fields=["theme"])
 
 
-def set_diff(*, user: User, form: str, hides_whitespace: bool) -> None:
+def set_diff(*, user: User, form: str, whitespace: str) -> None:
     """How differences are shown."""
     if form not in DiffForm.values:
         raise InvalidInput(f"Choose one of: {', '.join(DiffForm.values)}.", field="form")
-    user.diff_form, user.hides_whitespace = form, hides_whitespace
-    user.save(update_fields=["diff_form", "hides_whitespace"])
+    if whitespace not in DiffWhitespace.values:
+        raise InvalidInput("Choose what of whitespace is hidden: amount or all, or nothing.", field="whitespace")
+    user.diff_form, user.diff_whitespace = form, whitespace
+    user.save(update_fields=["diff_form", "diff_whitespace"])
 
 
 def set_notify(*, user: User, notify: str) -> None:

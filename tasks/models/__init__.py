@@ -1,6 +1,6 @@
 """What is stored: one noun a file."""
 
-from tasks.models.account import DiffForm, LoginLink, Notify, Theme, User
+from tasks.models.account import DiffForm, DiffWhitespace, LoginLink, Notify, Theme, User
 from tasks.models.agent import AgentModel, AgentSetting, Preset, RepoMcpServer
 from tasks.models.artifact import Artifact
 from tasks.models.attachment import Attachment
@@ -22,7 +22,7 @@ from tasks.models.prompt_template import PromptTemplate
 from tasks.models.pull_request import Publication, PullRequest, PullRequestState
 from tasks.models.pull_review import PullReview
 from tasks.models.repo import FromGitHub, NetworkPreset, Phase, Repo, Variable
-from tasks.models.run import ACTIVE, FINAL, EndReason, Run, RunStatus, Stage, Turn, TurnKind
+from tasks.models.run import ACTIVE, FINAL, UNFINISHED, EndReason, Run, RunStatus, Stage, Turn, TurnKind
 from tasks.models.sandbox import Sandbox, SandboxStatus
 from tasks.models.spending import Budget, BudgetScope, ModelCall, Price
 from tasks.models.task import Mode, Task
@@ -32,6 +32,7 @@ from tasks.models.viewed import Viewed
 __all__ = [
     "ACTIVE",
     "FINAL",
+    "UNFINISHED",
     "AgentModel",
     "AgentSetting",
     "ApiToken",
@@ -51,6 +52,7 @@ __all__ = [
     "Delivery",
     "DeliveryStatus",
     "DiffForm",
+    "DiffWhitespace",
     "EndReason",
     "Event",
     "EventKind",

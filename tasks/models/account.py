@@ -24,6 +24,14 @@ class DiffForm(models.TextChoices):
     SPLIT = "split", "Side by side"
 
 
+class DiffWhitespace(models.TextChoices):
+    """What of the changes of whitespace is hidden."""
+
+    NONE = "", "Show its changes"
+    AMOUNT = "amount", "Hide changes of its amount"
+    ALL = "all", "Hide all its changes"
+
+
 class User(AbstractUser):
     """Somebody who may sign in. Operators (`is_staff`) may add local repositories and see the admin."""
 
@@ -31,7 +39,7 @@ class User(AbstractUser):
     theme = models.CharField(max_length=10, choices=Theme, default=Theme.SYSTEM)
     notify = models.CharField(max_length=10, choices=Notify, default=Notify.NEVER)
     diff_form = models.CharField(max_length=10, choices=DiffForm, default=DiffForm.UNIFIED)
-    hides_whitespace = models.BooleanField(default=False)  # of differences
+    diff_whitespace = models.CharField(max_length=10, choices=DiffWhitespace, default=DiffWhitespace.NONE, blank=True)
     session_salt = models.CharField(max_length=32, blank=True, editable=False)
 
     class Meta(AbstractUser.Meta):
@@ -39,6 +47,7 @@ class User(AbstractUser):
             models.CheckConstraint(condition=Q(theme__in=Theme.values), name="user_theme_known"),
             models.CheckConstraint(condition=Q(notify__in=Notify.values), name="user_notify_known"),
             models.CheckConstraint(condition=Q(diff_form__in=DiffForm.values), name="user_diff_form_known"),
+            models.CheckConstraint(condition=Q(diff_whitespace__in=DiffWhitespace.values), name="user_diff_whitespace_known"),
         ]
 
     @property

@@ -19,13 +19,12 @@ from django.db.models import F
 from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET, require_safe
 
-from tasks import accounts, attachments
+from tasks import accounts
 from tasks.errors import AppError
 from tasks.git.changes import contents, patch
-from tasks.models import Patch, PullRequest, PullRequestState, Run, User
+from tasks.models import DiffWhitespace, Patch, PullRequest, PullRequestState, Run, User
 from tasks.review import diffs
 from tasks.review.diffs import File
 from tasks.review.render import Form, Options, Rendered, gap
@@ -34,9 +33,10 @@ from tasks.review.search import search
 from tasks.review.trees import Change
 from tasks.review.viewed import mark, viewed
 from tasks.web.access import Request, View, action
-from tasks.web.changed_files import LARGEST_PICTURE, Shown, tree_of
+from tasks.web.changed_files import Shown, tree_of
 from tasks.web.commented import Comments
 from tasks.web.forms import VerbForm, can_steer
+from tasks.web.raw import LOCKED, raw
 from tasks.web.run import find_run
 from tasks.web.run_choices import choices, comparable
 
@@ -64,7 +64,9 @@ class Asked:
         newest = run.patches.annotate(turn_number=F("turn__number")).defer("content", "files", "left_out")
         patches = newest.order_by("-turn_number", "-kind").distinct("turn_number")
         user = request.user
-        options = Options(Form(user.diff_form), "all" if user.hides_whitespace else "")
+        # A phone has no room for two sides, whatever its user chose elsewhere.
+        form = Form.UNIFIED if "Mobi" in request.headers.get("User-Agent", "") else Form(user.diff_form)
+        options = Options(form, user.diff_whitespace)
         since = _since((request.POST or request.GET).get("since", ""))
         return cls(run, list(patches), since, options, _other(run, since))
 
@@ -178,7 +180,7 @@ def page(request: Request, pk: int) -> HttpResponse:
 def show(request: Request, asked: Asked, *, send_form: VerbForm | None = None) -> HttpResponse:
     """The page; `send_form` is that of drafts that could not be sent."""
     context: dict[str, Any] = {"asked": asked, "run": asked.run, "task": asked.run.task, "patch": asked.patch}
-    context |= {"last_seq": asked.run.next_seq - 1, "send_form": send_form}
+    context |= {"last_seq": asked.run.next_seq - 1, "send_form": send_form, "whitespaces": DiffWhitespace.choices}
     if asked.other is not None:
         context["choices"] = choices(comparable(asked.run.task), ())
     if asked.patch is not None:
@@ -299,31 +301,7 @@ def blob(request: Request, pk: int) -> HttpResponse:
     content = asked.change.ask(lambda mirror, *_: contents(mirror, {name: size}, most=MOST_RAW)).get(name) if name else None
     if content is None or change.is_submodule:
         raise Http404
-    kind = _picture(content) if len(content) <= LARGEST_PICTURE else ""
-    return HttpResponse(
-        content,
-        content_type=kind or "text/plain; charset=utf-8",
-        headers=_LOCKED | {"Content-Disposition": _disposition("download" in request.GET, path.rpartition("/")[2])},
-    )
-
-
-_LOCKED = {
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "private, no-cache",
-}
-
-
-def _picture(content: bytes) -> str:
-    """The type of a picture, by how it begins; "" for anything else."""
-    kind = "image/avif" if content[4:12] in (b"ftypavif", b"ftypavis") else attachments.type_of("", content)
-    return kind if kind in {*attachments.PICTURES, "image/avif"} else ""
-
-
-def _disposition(is_download: bool, name: str) -> str:
-    name = name.encode(errors="replace").decode()  # bytes that are no UTF-8 cannot be in a header
-    return content_disposition_header(is_download, name) or "inline"
+    return raw(content, path.rpartition("/")[2], is_download="download" in request.GET)
 
 
 @login_required
@@ -334,7 +312,7 @@ def download(request: Request, pk: int) -> HttpResponse:
     asked = Asked.of(request, pk)
     content = asked.change.ask(patch)
     name = f"run-{pk}{f'-since-{asked.since}' if asked.since else ''}.patch"
-    headers = _LOCKED | ({"Content-Disposition": f'attachment; filename="{name}"'} if "download" in request.GET else {})
+    headers = LOCKED | ({"Content-Disposition": f'attachment; filename="{name}"'} if "download" in request.GET else {})
     return HttpResponse(content, content_type="text/plain; charset=utf-8", headers=headers)
 
 
@@ -354,10 +332,10 @@ def view_file(request: Request, pk: int) -> HttpResponse:
 
 @action("run-changes")
 def look(request: Request, pk: int) -> HttpResponse:
-    """How differences are shown from now on: `form`, and whether `whitespace` is hidden. What is not sent stays as it is."""
+    """How differences are shown from now on: `form`, and the `whitespace` that is hidden. What is not sent stays as it is."""
     asked = Asked.of(request, pk)
     sent: QueryDict = request.POST
-    hides = sent["whitespace"] == "hide" if "whitespace" in sent else request.user.hides_whitespace
-    accounts.set_diff(user=request.user, form=sent.get("form", request.user.diff_form), hides_whitespace=hides)
+    user = request.user
+    accounts.set_diff(user=user, form=sent.get("form", user.diff_form), whitespace=sent.get("whitespace", user.diff_whitespace))
     at = sent.get("at", "")
     return redirect(f"{asked.address(file=at)}#{at}" if at.isalnum() else asked.address())

@@ -264,22 +264,38 @@ def test_a_file_is_viewed_until_it_changes(as_alice: Client, changed: MakeRun, w
     assert viewed(text(as_alice, run)) == "0 of 2"
 
 
-def test_form_and_whitespace_are_remembered(as_alice: Client, alice: User, changed: MakeRun) -> None:
+def test_form_and_whitespace_are_remembered(as_alice: Client, alice: User, changed: MakeRun, workshop: Workshop) -> None:
     run = changed({"a.txt": b"a b\nsame\n"}, {"a.txt": b"a  b\nsame\n"})
     assert "diff unified" in text(as_alice, run)
     name = anchor("a.txt")
     response = as_alice.post(address(run, "look"), {"form": "split", "at": name, "since": ""})
     assert response.headers["Location"] == f"{address(run)}?file={name}#{name}"
-    as_alice.post(address(run, "look"), {"whitespace": "hide"})
+    as_alice.post(address(run, "look"), {"whitespace": "amount"})
     alice.refresh_from_db()
-    assert (alice.diff_form, alice.hides_whitespace) == ("split", True)
+    assert (alice.diff_form, alice.diff_whitespace) == ("split", "amount")
     html = text(as_alice, run)
     assert "Only whitespace differs." in html
-    as_alice.post(address(run, "look"), {"whitespace": "show"})
+    assert "Changes of the amount of whitespace are hidden." in html
+    workshop.patch(run.turns.get(), {"a.txt": b"ab\nsame\n"})  # all of it is gone, which is more than another amount
     assert "diff split" in text(as_alice, run)
-    assert as_alice.post(address(run, "look"), {"form": "round"}).status_code == 302
+    as_alice.post(address(run, "look"), {"whitespace": "all"})
+    assert "Only whitespace differs." in text(as_alice, run)
+    as_alice.post(address(run, "look"), {"whitespace": ""})
+    assert "diff split" in text(as_alice, run)
+    for unknown in ({"form": "round"}, {"whitespace": "hide"}):
+        assert as_alice.post(address(run, "look"), unknown).status_code == 302
     alice.refresh_from_db()
-    assert alice.diff_form == "split"
+    assert (alice.diff_form, alice.diff_whitespace) == ("split", "")
+
+
+def test_a_phone_is_given_both_sides_in_one_column_whatever_was_chosen_elsewhere(as_alice: Client, alice: User, changed: MakeRun) -> None:
+    run = changed({"a.txt": b"a\n"}, {"a.txt": b"b\n"})
+    as_alice.post(address(run, "look"), {"form": "split"})
+    phone = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1"}
+    for part in ("", "files"):
+        html = as_alice.get(address(run, part), {"file": anchor("a.txt")}, headers=phone).content.decode()
+        assert "diff unified" in html
+    assert "diff split" in text(as_alice, run)
 
 
 # --- live ---
