@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass
 
 from django.db import transaction
+from django.utils import timezone
 
 from sandboxes.base import FetchedPatch
 from tasks.models import EventKind, Patch, PatchKind, Run, Turn
@@ -120,6 +121,7 @@ def store(turn: Turn, kind: PatchKind, fetched: FetchedPatch, redactor: Redactor
                 "deletions": sum(file.deletions for file in files),
                 "left_out": fetched.left_out,
                 "secrets_found": redactor.found_in(fetched.content),
+                "created_at": timezone.now(),  # a checkpoint's, not that of the one before it
             },
         )
         events.append(

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from tasks.review.diffs import File
 from tasks.review.render import Rendered
 from tasks.web.commented import Commented, signed
+from tasks.web.raw import may_be_picture
 
-LARGEST_PICTURE = 8 * 1024 * 1024  # bytes
-_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif")
 _MOST_ROWS = 1_500  # of a file that is not there yet
 _DEEPEST = 12  # folders within each other; what is deeper is in the names
 
@@ -67,7 +66,7 @@ class Shown:
         if self.file.is_text or change.is_symlink or change.is_submodule:
             return []
         sides = (("old", change.old_path, self.file.old_size), ("new", change.path, self.file.new_size))
-        return [side for side, path, size in sides if size and size <= LARGEST_PICTURE and path.lower().endswith(_PICTURES)]
+        return [side for side, path, size in sides if may_be_picture(path, size)]
 
     @property
     def has_blobs(self) -> bool:

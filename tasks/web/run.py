@@ -8,7 +8,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Prefetch, prefetch_related_objects
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
@@ -18,6 +18,7 @@ from tasks.models import Check, Comment, Event, Mode, Patch, Run, RunStatus, Sco
 from tasks.review.diffs import anchor
 from tasks.web import log
 from tasks.web.access import Request, action, done, go, login_or_token
+from tasks.web.artifacts import artifacts_of
 from tasks.web.cards import amount, cards_of, newest_patches
 from tasks.web.check_chips import CheckPanel
 from tasks.web.forms import FollowUpForm, can_steer
@@ -33,7 +34,7 @@ MOST_FILES = 500  # of a change in the list beside the conversation
 
 def find_run(request: Request, pk: int, **annotations: Any) -> Run:
     """One's own run of this id; else 404."""
-    runs = Run.objects.visible_to(request.user).select_related("task__repo", "publication")
+    runs = Run.objects.visible_to(request.user).select_related("task__repo", "publication", "pull_request")
     return get_object_or_404(runs.annotate(**annotations), pk=pk)
 
 
@@ -53,6 +54,7 @@ def _log_page(request: Request, run: Run) -> log.LogPage:
 def run(request: Request, pk: int) -> HttpResponse:
     """The page, or what its scripts ask for: how the run stands ("status"), or the side with its work ("work")."""
     found = find_run(request, pk, draft_count=Comment.objects.count_unsent(by=request.user))
+    _load_turns(found)
     match request.htmx.target if request.htmx else None:
         case "status":
             return render(request, "tasks/run_status.html", _status(found, _patch(found)))
@@ -65,9 +67,16 @@ def run(request: Request, pk: int) -> HttpResponse:
 
 def page_with(request: Request, found: Run, form: FollowUpForm, plan: PlanForm | None = None) -> HttpResponse:
     """The page with its forms as they are filled in; `plan` is that of a plan that was refused."""
+    _load_turns(found)
     patch = _patch(found)
     context = _status(found, patch) | _work(request, found, patch, plan) | {"page": _log_page(request, found), "form": form}
     return render(request, "tasks/run.html", context, status=422 if form.errors or plan else 200)
+
+
+def _load_turns(found: Run) -> None:
+    """All turns of a run at once, without what may be long."""
+    turns = Turn.objects.order_by("number").defer("prompt", "outcome", "answer", "end_text")
+    prefetch_related_objects([found], Prefetch("turns", turns))
 
 
 def _patch(found: Run) -> Patch | None:
@@ -76,8 +85,8 @@ def _patch(found: Run) -> Patch | None:
 
 def _status(found: Run, patch: Patch | None) -> dict[str, Any]:
     """How a run stands, what waits, and its neighbors among the task's runs."""
-    begun = found.turns.exclude(status=RunStatus.QUEUED).exclude(status=RunStatus.CANCELED, started_at=None)
-    begun = begun.exclude(kind=TurnKind.REVERT).filter(joined=None).order_by("number")
+    begun = [turn for turn in found.turns.all() if turn.status != RunStatus.QUEUED and turn.kind != TurnKind.REVERT]
+    begun = [turn for turn in begun if turn.joined_id is None and (turn.started_at or turn.status != RunStatus.CANCELED)]
     siblings = list(Run.objects.filter(task=found.task_id).values_list("pk", flat=True))
     at = siblings.index(found.pk)
     return {
@@ -88,7 +97,7 @@ def _status(found: Run, patch: Patch | None) -> dict[str, Any]:
         "publishing": Publishing.of(found, card, patch) if card.pull_request or (patch and patch.files) else None,
         "panel": PullPanel.of(found, card.pull_request) if card.pull_request else None,
         "advice": _GO_ON if card.advice.startswith("Open the run") else card.advice,
-        "turn": (turn := begun.only("number", "mode", "status", "run_id").last()),
+        "turn": (turn := begun[-1] if begun else None),
         "is_answered": turn is not None and turn.mode == Mode.ASK and found.status == RunStatus.SUCCEEDED,
         "waiting": _follow_ups(found),
         "can_interrupt": found.status == RunStatus.RUNNING and not card.is_stopping,
@@ -108,6 +117,8 @@ def _checks(found: Run) -> Check | None:
 
 def _follow_ups(found: Run) -> list[Turn]:
     """Those that wait; not what is tried again by itself. `has_files` says that one cannot be given to an agent at work."""
+    if not any(turn.status == RunStatus.QUEUED and turn.number > 1 for turn in found.turns.all()):
+        return []
     files = Turn.attachments.through.objects.filter(turn=OuterRef("pk"))
     waiting = found.turns.filter(status=RunStatus.QUEUED, number__gt=1, started_at=None, kind=TurnKind.PROMPT).order_by("number")
     return list(waiting.only("number", "prompt", "mode", "run_id").annotate(has_files=Exists(files)))
@@ -154,6 +165,7 @@ _TABS: dict[str, Callable[[Request, Run, Patch | None], dict[str, Any]]] = {
     "changes": lambda request, found, patch: (
         {"listed": [(anchor(file["path"]), file) for file in patch.files[:MOST_FILES]]} if patch else {}
     ),
+    "artifacts": lambda request, found, patch: {"artifacts": artifacts_of(found)},
     "network": _network,
     "sandbox": lambda request, found, patch: {"places": places_of(found), "steps": steps_of(found)},
 }

@@ -16,6 +16,7 @@ from pytest_django import Settings
 
 from tasks.models import (
     ApiToken,
+    Artifact,
     Attachment,
     Check,
     Comment,
@@ -69,6 +70,7 @@ class World:
         self.key.save()
         GitHubAccount.objects.create(user=owner, github_id=1, login="octo", token_encrypted=b"x")
         self.attachment = self._attachment("first")
+        self.artifact = self._artifact(0)
         self.trial = self._run(make_task(repo=self.repo, is_trial=True), "running")
         self.prepared = self._prepared(0)
         self.comment = self._comment()
@@ -88,6 +90,7 @@ class World:
             self._run(self.task, STATUSES[number % len(STATUSES)])
             turn = Turn.objects.create(run=self.run, number=number + 1, prompt="more", author=self.owner, status="succeeded")
             turn.attachments.add(self._attachment(f"file {number}"))
+            self._artifact(number)
             self._log(self.run, turn)
             self._comment()
             PromptTemplate.objects.create(owner=self.owner, name=f"prompt {number}", prompt="x")
@@ -134,6 +137,10 @@ class World:
             Event(run=run, seq=seq, kind="log", data={"stream": "stdout", "text": "x\n"}) for seq in range(first, end)
         )
         Run.objects.filter(pk=run.pk).update(next_seq=end)
+
+    def _artifact(self, number: int) -> Artifact:
+        kept = {"content": b"x", "size": 1, "sha256": "0" * 64}
+        return Artifact.objects.create(run=self.run, turn=self.run.turns.first(), path=f"{number}.png", **kept)
 
     def _attachment(self, name: str) -> Attachment:
         return Attachment.objects.create(owner=self.owner, name=name, content_type="text/plain", content=b"x", size=1)
@@ -201,7 +208,13 @@ CALLS: dict[str, list[Call]] = {
     "task-combine": [show("@task", runs="@run"), do("@task", status=404)],
     "task-unchoose": [do("@task")],
     "run-choose": [show("@run"), do("@run")],
-    "run": [show("@run"), part(show("@run")), part(show("@run", part="network")), part(show("@run", part="sandbox"))],
+    "run": [
+        show("@run"),
+        part(show("@run")),
+        part(show("@run", part="network")),
+        part(show("@run", part="sandbox")),
+        show("@run", tab="artifacts"),
+    ],
     "run-events": [show("@run")],
     "run-event": [show("@run", "2")],
     "run-raw-events": [show("@run")],
@@ -213,6 +226,9 @@ CALLS: dict[str, list[Call]] = {
     "run-transcript": [show("@run")],
     **{f"run-changes-{name}": [NO_MIRROR] for name in ("files", "gap", "blob", "patch")},
     "run-changes": [show("@run"), show("@run", since="turn"), AGAINST, part(show("@run", seen="x"), "news")],
+    "run-files": [show("@run"), show("@run", at="1"), show("@working")],
+    "run-files-raw": [Call(lambda world: [world.run.pk], lambda world: {"path": "a"}, status=503)],
+    "run-artifact": [show("@run", "@artifact")],
     "run-changes-found": [show("@run", q="x")],
     "run-changes-viewed": [do("@run", file="f00000000")],
     "run-changes-look": [do("@run", form="split")],

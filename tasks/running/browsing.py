@@ -1,0 +1,62 @@
+"""A workspace in which a turn is at work, as a page may look into it: its sandbox is asked, with little patience. Nothing is woken up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+
+from sandboxes.base import Entry, Sandbox
+from sandboxes.errors import FileMissing, SandboxError
+from tasks.errors import AppError
+from tasks.models import Run, RunStatus, SandboxStatus
+from tasks.models import Sandbox as Row
+from tasks.running import backends
+
+T = TypeVar("T")
+PATIENCE_S = 5.0
+
+
+class Unseen(AppError):
+    """The workspace cannot be looked into as it is now; the message says why."""
+
+    code = "workspace_unseen"
+
+
+def sandbox_of(run: Run) -> Row | None:
+    """The sandbox in which a turn of this run is at work; None when none is."""
+    if run.status != RunStatus.RUNNING:
+        return None
+    return Row.objects.filter(run=run, generation=run.generation, status=SandboxStatus.LIVE).exclude(ref="").first()
+
+
+def entries(row: Row, folder: str, *, first: int, most: int) -> tuple[list[Entry], int] | None:
+    """At most `most` entries of a folder of the workspace from number `first` on, and how many there are; None when there is no such
+    folder. Unseen when the sandbox does not say."""
+    return _asked(row, lambda box: box.look(folder, first=first, most=most))
+
+
+def content(row: Row, path: str, *, most: int) -> tuple[bytes, int] | None:
+    """At most `most` bytes of a file of the workspace, and its whole size; None when there is none. Unseen as above."""
+    return _asked(row, lambda box: box.read(path, most=most))
+
+
+def _asked(row: Row, question: Callable[[Sandbox], Awaitable[T]]) -> T | None:
+    if row.backend == "local" and row.host != settings.HOST_NAME:
+        raise Unseen(f"The sandbox of this run is on another machine ({row.host}).")
+
+    async def ask() -> T:
+        async with asyncio.timeout(PATIENCE_S):
+            return await question(await backends.backend(row.backend).connect(row.ref))
+
+    try:
+        return async_to_sync(ask)()
+    except FileMissing:
+        return None
+    except (SandboxError, TimeoutError) as error:
+        raise Unseen("The sandbox of this run does not answer just now.") from error
+    except (KeyError, TypeError, ValueError) as error:  # it is not ours alone, so its answer may make no sense
+        raise Unseen("The sandbox of this run gave an answer that makes no sense.") from error
