@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_POST
 
 from tasks import comments
 from tasks.comments import MOST_BODY, Lines
@@ -80,8 +80,7 @@ def _moved(asked: Asked, user: User) -> dict[int, Lines | None]:
 # --- one comment --------------------------------------------------------------------------------------------------------
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@login_required
+@action("run-changes", asks=True)
 def write(request: Request, pk: int) -> HttpResponse:
     """A page with a form for a comment on `file`, on GET; the comment is made on POST."""
     asked = Asked.of(request, pk)
@@ -108,8 +107,7 @@ def _path(form: CommentForm) -> str:
         return ""
 
 
-@require_POST
-@login_required
+@action("run-changes")
 def edit(request: Request, pk: int, number: int) -> HttpResponse:
     asked = Asked.of(request, pk)
     comment = _draft(request, asked.run, number)

@@ -224,3 +224,13 @@ def test_the_runs_page_says_that_there_are_drafts(as_alice: Client, run: Run) ->
     html = as_alice.get(f"/runs/{run.pk}/").content.decode()
     assert link in html
     assert "1 draft comment<" in html
+
+
+def test_more_comments_take_no_more_queries(as_alice: Client, run: Run, django_assert_max_num_queries: Any) -> None:
+    for number in range(12):
+        write(as_alice, run, body=f"Number {number}")
+    as_alice.post(f"/runs/{run.pk}/comments/send", {"drafts": [each.pk for each in Comment.objects.all()[:6]]})
+    with django_assert_max_num_queries(20):
+        assert len(comments(page(as_alice, run))) == 12
+    with django_assert_max_num_queries(30):
+        as_alice.post(f"/runs/{run.pk}/comments/{Comment.objects.latest('pk').pk}", {"body": "x"}, headers=SCRIPT)
