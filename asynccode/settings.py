@@ -38,6 +38,7 @@ SECRET_KEY = env.text("SECRET_KEY") or env.kept_secret(DATA, "secret_key")
 ENCRYPTION_KEYS = env.names("ENCRYPTION_KEYS") or [
     base64.urlsafe_b64encode(hashlib.sha256(env.kept_secret(DATA, "encryption_key").encode()).digest()).decode()
 ]
+KEPT_KEYS = [name for name in ("SECRET_KEY", "ENCRYPTION_KEYS") if not env.text(name)]  # made up, and kept in the data folder
 _public_host = urlsplit(PUBLIC_URL).hostname
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]", *([_public_host] if _public_host else [])]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []

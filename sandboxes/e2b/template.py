@@ -117,6 +117,12 @@ def build(recipe: Recipe, account: Account, say: Say, *, name: str = "", force: 
     return True
 
 
+def is_there(name: str, account: Account) -> bool:
+    """Whether E2B has a template of this name that is ready. SandboxError."""
+    with understood(f"say whether there is a template {name}"):
+        return any(build.status == BuildStatus.READY for build in _builds(name, account))
+
+
 @dataclass(frozen=True)
 class _Build:
     template_id: str

@@ -52,8 +52,15 @@ def test_a_run_is_counted(product: Product) -> None:
     assert {name[2] for name in figures(product) if name[0] == "asynccode_heartbeat_age_seconds"} >= {"follow", "gateway", "worker"}
 
 
+def ill(product: Product) -> list[str]:
+    """What the doctor calls a problem."""
+    said = json.loads(product.manage("doctor", "--json", check=False).stdout)
+    return [finding["check"] for finding in said if finding["state"] == "problem"]
+
+
 def test_a_follower_that_hangs_is_named(product: Product) -> None:
     wait_for(lambda: is_ready(product), "all at work", 60, 0.2)
+    assert ill(product) == []
     follower = product.service("follow")
     try:
         freeze(follower)
@@ -61,6 +68,7 @@ def test_a_follower_that_hangs_is_named(product: Product) -> None:
         _, told = ready(product)
         assert [name for name, check in told["checks"].items() if check["state"] == "problem"] == ["follow"], told
         assert "The follower of spine was last heard of" in told["checks"]["follow"]["sentence"]
+        assert ill(product) == ["follow"]
     finally:
         wake(follower)
     wait_for(lambda: is_ready(product), "it is back", 60, 0.2)
