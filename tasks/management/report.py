@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from django.conf import settings
 
-from tasks.models import FINAL, Patch, PatchKind, Run, RunStatus, Stage, Task, Turn
+from tasks.models import FINAL, Check, Patch, PatchKind, Run, RunStatus, Stage, Task, Turn, Verdict
 from tasks.review.checks import checks_of
 from tasks.running import scheduler
 from tasks.running.lifecycle import OVER
@@ -53,16 +53,23 @@ def task_json(task: Task, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def wait(run_ids: list[int], *, is_over: Callable[[], bool] | None = None) -> list[Run]:
-    """Wait until every run is over or waits for its user, showing progress on a terminal."""
+    """Wait until every run is over or waits for its user, and what was to be checked is checked, showing progress on a terminal."""
     shown = Progress(sys.stderr)
     over = is_over or (lambda: True)
     while True:
         runs = list(Run.objects.filter(pk__in=run_ids).select_related("task"))
-        shown.show(runs)
-        if all(run.status in OVER for run in runs) and over():
+        is_rest = all(run.status in OVER for run in runs) and over()
+        checks = checks_of(runs) if is_rest else {}  # that there is one is written with the end of the turn
+        shown.show(runs, checks)
+        if is_rest and all(check.is_over and not check.is_base_unknown for check in checks.values()):
             shown.end()
             return runs
         time.sleep(POLL_S)
+
+
+def are_checks_good(runs: Sequence[Run]) -> bool:
+    """Whether no check has found that a run's patch breaks something; one that could not run has not shown it."""
+    return all(check.verdict in (Verdict.PASSED, Verdict.FIXED, Verdict.WAS_FAILING) for check in checks_of(runs).values())
 
 
 def has_turn_ended(turn: Turn) -> Callable[[], bool]:
@@ -77,7 +84,7 @@ class Progress:
         self._lines = 0
         self._last = ""
 
-    def show(self, runs: list[Run]) -> None:
+    def show(self, runs: list[Run], checks: Mapping[int, Check]) -> None:
         if self._stream is None:
             return
         places = scheduler.places([run.pk for run in runs if run.status == RunStatus.QUEUED])
@@ -87,6 +94,8 @@ class Progress:
             what = f"queued, number {place.position}: {place.reason}" if place else RunStatus(run.status).label.lower()
             if run.is_active and run.stage:
                 what = Stage(run.stage).label.lower()
+            if run.pk in checks:
+                what += f", {checks[run.pk].verdict.label.lower()}"
             seconds = f"{run.duration_s:5.0f} s" if run.duration_s is not None and not place else "       "
             lines.append(f"  {run.label:<16} {seconds}  {what}{'  ' + run.error if run.error else ''}"[:150])
         text = "\n".join(lines) + "\n"
@@ -107,10 +116,13 @@ def print_result(task: Task, runs: list[Run], *, as_json: bool, out: Any) -> boo
         out.write(json.dumps(task_json(task, runs)))
     else:
         out.write(f"Task {task.pk}  {settings.BASE_URL}{task.get_absolute_url()}")
+        checks = checks_of(runs)
         for run in runs:
             said = run_json(run)
             changes = f"{said['files_changed']} files, +{said['additions']} −{said['deletions']}" if said["patch_sha256"] else ""
             if said["patch_sha256"] and not said["files_changed"]:
                 changes = "no changes"
+            if run.pk in checks:
+                changes += f"  {checks[run.pk].verdict.label.lower()}"
             out.write(f"  run {run.pk}  {run.label:<16} {run.status:<11} {changes}{'  ' + run.error if run.error else ''}")
     return all(run.status in (RunStatus.SUCCEEDED, RunStatus.WAITING) for run in runs)

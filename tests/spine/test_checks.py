@@ -61,8 +61,10 @@ def test_a_patch_that_mends_what_was_failing(product: Product, setup: str) -> No
     assert product.patch(on_patch["run_id"]) is None
     wait_for(lambda: [row["status"] for row in product.sandboxes(on_patch["run_id"])] == ["destroyed"], "the end of its sandbox")
 
-    product.manage("follow-up", str(run), "--prompt", "echo wrong again > answer.txt; echo x > new.txt", "--wait")
+    follow_up = "echo wrong again > answer.txt; echo x > new.txt"
+    said = product.manage("follow-up", str(run), "--prompt", follow_up, "--wait", "--require-checks")
 
+    assert "check was already failing" in said.stdout  # it was waited for, and is not held against the patch
     assert over(product, run) == [("failed", 1), ("failed", 1)]
     assert checks(product, run)[1]["run_id"] == on_base["run_id"]  # the base was not checked again
     product.is_clean()

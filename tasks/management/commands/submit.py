@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 
 from tasks import services
 from tasks.management.base import AppCommand, find_user, read_prompt
-from tasks.management.report import POLL_S, print_result, wait
+from tasks.management.report import POLL_S, are_checks_good, print_result, wait
 from tasks.models import Mode, OperationStatus, Repo
 
 
@@ -27,7 +27,10 @@ class Command(AppCommand):
         parser.add_argument("--prompt", required=True, metavar="TEXT|@FILE|-")
         parser.add_argument("--backend", default="", choices=["", "e2b", "local"])
         parser.add_argument("--user", metavar="NAME", help="default: the first operator")
-        parser.add_argument("--wait", action="store_true", help="until every run is over")
+        parser.add_argument(
+            "--wait", action="store_true", help="until every run is over, and checked where the repository has a check command"
+        )
+        parser.add_argument("--require-checks", action="store_true", help="with --wait: 1 also when a check failed or could not run")
         parser.add_argument("--json", action="store_true", help="the result as JSON on standard output")
 
     def handle(self, **options: Any) -> None:
@@ -41,6 +44,8 @@ class Command(AppCommand):
         run_ids = list(task.runs.values_list("pk", flat=True))
         runs = wait(run_ids) if options["wait"] else list(task.runs.all())
         is_good = print_result(task, runs, as_json=options["json"], out=self.stdout)
+        if options["wait"] and options["require_checks"]:
+            is_good = are_checks_good(runs) and is_good
         if options["wait"] and not is_good:
             sys.exit(1)
 
