@@ -12,12 +12,13 @@ from tasks.review.lines import Side
 from tasks.review.rows import Text
 
 MOST_ROWS = 20_000
+_PART = 60  # rows in one body: those that nobody sees are not laid out (diff.css)
 _LOOKED_AT = 8_000  # bytes in which what is no text shows itself, as to git
 
 
 @dataclass(frozen=True)
 class Whole:
-    html: SafeString  # rows
+    html: SafeString  # bodies of a table
     lines: int
     shown: int
 
@@ -33,5 +34,8 @@ def whole(path: str, content: bytes, *, budget_ms: float) -> Whole:
     has_cr = all(line.endswith("\r") for line in text.lines) and bool(text.lines)
     side = Side(text, highlight(blob, path, text, Budget(budget_ms)), shows_cr=not has_cr)
     shown = min(len(text.lines), MOST_ROWS)
-    rows = [f"<tr><td id=L{number}><a href=#L{number}>{number}</a><td>{side.html(number)}" for number in range(1, shown + 1)]
-    return Whole(mark_safe("".join(rows)), len(text.lines), shown)  # noqa: S308 (escaped)
+    html: list[str] = []
+    for number in range(1, shown + 1):
+        part = "<tbody>" if number % _PART == 1 else ""
+        html.append(f"{part}<tr><td id=L{number}><a href=#L{number}>{number}</a><td>{side.html(number)}")
+    return Whole(mark_safe("".join(html)), len(text.lines), shown)  # noqa: S308 (escaped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
@@ -24,9 +25,9 @@ class ShownArtifact:
     def why(self) -> str:
         """Why the newest version is not kept; "" when it is."""
         reasons = {
-            "size": "larger than one may be",
-            "total": "more than a run may keep together",
-            "count": "more files than a run may keep",
+            "size": f"larger than {settings.MAX_ARTIFACT_MB} MB",
+            "total": f"more than {settings.MAX_ARTIFACTS_MB} MB of a run together",
+            "count": f"more than {settings.MAX_ARTIFACTS} files of a run",
             "unreadable": "could not be read",
         }
         return reasons.get(self.artifact.left_out, self.artifact.left_out)

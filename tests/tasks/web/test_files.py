@@ -271,7 +271,7 @@ def test_artifacts_are_listed_with_pictures_and_what_was_left_out(as_alice: Clie
         assert f'<img src="/runs/{run.pk}/artifacts/{shot.pk}"' in page
         assert "&lt;i&gt;report.html" in page
         assert "<code>TOKEN</code>" in page
-        assert "larger than one may be" in page
+        assert "larger than 10 MB" in page
         assert f"artifacts/{lost.pk}" not in page
     assert as_alice.get(f"/runs/{run.pk}/artifacts/{lost.pk}").status_code == 404
     assert as_alice.get(f"/runs/{run.pk}/artifacts/{shot.pk + 99}").status_code == 404
