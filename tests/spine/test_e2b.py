@@ -158,3 +158,24 @@ def test_the_second_run_begins_with_what_the_setup_script_left(product: Product,
     (environment,) = product.rows("SELECT * FROM tasks_preparedenvironment")
     assert (environment["backend"], environment["host"]) == ("e2b", "")
     assert of(cloud, product, second)[0]["template"] == environment["ref"]
+
+
+def test_a_patch_is_checked_there_too(product: Product, cloud: Cloud) -> None:
+    product.do("UPDATE tasks_repo SET check_command = 'echo looking; grep -qs one one.txt'")
+    try:
+        said = product.manage(
+            "submit", "--repo", str(product.repo), "--agent", "shell", "--prompt", "echo one > one.txt", "--wait", "--json"
+        ).stdout
+    finally:
+        product.do("UPDATE tasks_repo SET check_command = ''")
+
+    (run,) = json.loads(said)["runs"]
+    assert (run["backend"], run["check"]) == ("e2b", "fixed")  # which was waited for
+    of_patch, of_base = product.rows("SELECT * FROM tasks_check ORDER BY patch_id NULLS LAST")
+    assert [(row["backend"], row["status"], row["output"]) for row in (of_patch, of_base)] == [
+        ("e2b", "passed", "looking\n"),
+        ("e2b", "failed", "looking\n"),
+    ]
+    for check in (of_patch, of_base):
+        assert [row["backend"] for row in product.sandboxes(check["run_id"])] == ["e2b"]
+        wait_for(lambda check=check: of(cloud, product, check["run_id"]) == [], "the end of its sandbox")
