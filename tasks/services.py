@@ -26,7 +26,7 @@ from tasks.choices import (
 )
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.git import workspaces
-from tasks.git.sources import parse_source, valid_branch
+from tasks.git.sources import valid_branch
 from tasks.models import (
     ACTIVE,
     FINAL,
@@ -34,7 +34,6 @@ from tasks.models import (
     Check,
     EndReason,
     Mode,
-    Operation,
     Repo,
     Run,
     RunStatus,
@@ -45,49 +44,13 @@ from tasks.models import (
     TurnKind,
     User,
 )
-from tasks.running import checks, lifecycle, nudge, operations
+from tasks.running import checks, lifecycle, nudge, operations, quotas
 
 MOST_TASKS = 50  # of one submission
 MOST_RUNS = 100
 __all__ = ["MOST_ATTEMPTS", "MOST_PROMPT", "MOST_STEPS", "RETRY_OF", "AgentChoice", "parse_agent"]  # besides what is here
 
 FAILED = (RunStatus.FAILED, RunStatus.ERRORED, RunStatus.INTERRUPTED)
-
-
-# --- repositories -------------------------------------------------------------------------------------------------------
-
-
-def add_repo(*, by: User, source: str) -> Repo:
-    """The user's repository for this URL or path, made if it is new and back if it was removed; its first mirror is then an
-    operation under way."""
-    parsed = parse_source(source, allow_local=by.is_operator, roots=settings.LOCAL_REPO_ROOTS, allow_private=settings.ALLOW_PRIVATE_HOSTS)
-    repo, _ = Repo.objects.get_or_create(owner=by, source=parsed.url, defaults={"name": parsed.name, "is_local": parsed.is_local})
-    if repo.removed_at is not None:
-        Repo.objects.filter(pk=repo.pk).update(removed_at=None)
-        repo.removed_at = None
-    if repo.mirrored_at is None:
-        operations.begin("mirror", f"repo:{repo.pk}")
-    return repo
-
-
-def fetch_repo(*, repo: Repo, by: User) -> Operation:
-    """Bring all branches and tags of a repository's mirror up to date, as an operation; the one under way, if there is one."""
-    if repo.owner_id != by.pk:
-        raise NotAllowed("This repository belongs to somebody else.")
-    repo.check_present()
-    return operations.begin("mirror", f"repo:{repo.pk}")
-
-
-def mirror_operation(repo: Repo) -> Operation | None:
-    """The newest mirror operation of a repository."""
-    return mirror_operations([repo]).get(repo.pk)
-
-
-def mirror_operations(repos: Sequence[Repo]) -> dict[int, Operation]:
-    """The newest mirror operation of each of these repositories that has one."""
-    subjects = {f"repo:{repo.pk}": repo.pk for repo in repos}
-    newest = Operation.objects.filter(kind="mirror", subject__in=subjects).order_by("subject", "-pk").distinct("subject")
-    return {subjects[operation.subject]: operation for operation in newest}
 
 
 # --- tasks --------------------------------------------------------------------------------------------------------------
@@ -165,6 +128,7 @@ def create_tasks(
     try:
         with transaction.atomic():
             Repo.objects.hold(repo.pk)
+            quotas.check_day(owner=by, runs=len(prompts) * sum(choice.attempts for choice in agents))
             tasks = Task.objects.bulk_create(
                 Task(
                     owner=by,
@@ -371,6 +335,7 @@ def retry_run(*, run: Run, by: User) -> Run:
         retries = Run.objects.filter(task=run.task_id, options__contains={RETRY_OF: run.pk})
         if under_way := retries.exclude(status__in=FINAL).first():  # the button was pressed twice
             return under_way
+        quotas.check_day(owner=run.task.owner, runs=1)
         same = Run.objects.filter(task=run.task_id, agent=run.agent, model=run.model)
         attempt = (same.aggregate(Max("attempt"))["attempt__max"] or 0) + 1
         branch = workspaces.checkout_branch_name(run.task_id, run.task.title, run.agent, attempt)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, cast
 from django.http import Http404
 from ninja import Path, Query, Router
 
-from tasks import environment, services
+from tasks import environment, repositories
 from tasks.api import schemas
 from tasks.api.auth import Request
 from tasks.api.finding import find_repo
@@ -21,7 +21,7 @@ VariableName = Annotated[str, Path(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")]
 
 
 def shown(repos: Sequence[Repo]) -> list[schemas.Repo]:
-    operations = services.mirror_operations(repos)
+    operations = repositories.mirror_operations(repos)
     return [_shown(repo, operations.get(repo.pk)) for repo in repos]
 
 
@@ -71,7 +71,7 @@ def list_repos(
 @once(201, is_repeatable=True)  # by its source
 def add_repo(request: OnceRequest, new: schemas.NewRepo) -> schemas.Repo:
     """Add a repository and begin to copy it. One that is there already is given as it is."""
-    return _one(services.add_repo(by=request.user, source=new.source).pk)
+    return _one(repositories.add_repo(by=request.user, source=new.source).pk)
 
 
 @router.get("/repos/{int:repo_id}", response=schemas.Repo, operation_id="get_repo", summary="Show a repository")
@@ -99,7 +99,7 @@ def remove_repo(request: Request, repo_id: Id) -> None:
 @once(202)
 def fetch_repo(request: OnceRequest, repo_id: Id) -> schemas.Repo:
     """Bring all branches of our copy up to date; `mirror` says how far that is."""
-    services.fetch_repo(repo=find_repo(request, repo_id), by=request.user)
+    repositories.fetch_repo(repo=find_repo(request, repo_id), by=request.user)
     return _one(repo_id)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from django.conf import settings
 from ninja import Query, Router
 
-from tasks import services, winners
+from tasks import repositories, services, winners
 from tasks.api import runs as run_views
 from tasks.api import schemas
 from tasks.api.auth import Request
@@ -83,7 +83,7 @@ def create_task(request: OnceRequest, new: schemas.NewTask) -> schemas.WholeTask
     agents = [_choice(one) for one in new.agents]
     if not is_known:  # nothing is added for a task that cannot be started
         services.check_tasks(by=request.user, prompts=[new.prompt], agents=agents, mode=new.mode, backend=new.backend)
-    repo = find_repo(request, new.repo) if isinstance(new.repo, int) else services.add_repo(by=request.user, source=new.repo)
+    repo = find_repo(request, new.repo) if isinstance(new.repo, int) else repositories.add_repo(by=request.user, source=new.repo)
     task = services.create_task(
         by=request.user,
         repo=repo,

@@ -16,7 +16,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from tasks import presets, services
+from tasks import presets, repositories, services
 from tasks.choices import AgentChoice
 from tasks.errors import AppError, InvalidInput, RepoUnavailable
 from tasks.github import mentions, replies, request_prompts
@@ -133,7 +133,7 @@ def _begin(row: GitHubRequest, github: GitHub) -> None:
             )
         branch = pull.head
     if repo is None:
-        repo = services.add_repo(by=row.user, source=f"{settings.GITHUB_URL}/{row.repository}")
+        repo = repositories.add_repo(by=row.user, source=f"{settings.GITHUB_URL}/{row.repository}")
     _create(row, repo, branch, asking)
 
 

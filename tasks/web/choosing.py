@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from tasks import combining, services, winners
+from tasks import combining, repositories, winners
 from tasks.choices import parse_agent
 from tasks.errors import AppError
 from tasks.models import Mode, Patch, Run, Task, User
@@ -68,7 +68,7 @@ def unchoose(request: Request, pk: int) -> HttpResponse:
 @action("task-compare")
 def fetch(request: Request, pk: int) -> HttpResponse:
     task = find_task(request, pk)
-    services.fetch_repo(repo=task.repo, by=request.user)
+    repositories.fetch_repo(repo=task.repo, by=request.user)
     runs = ",".join(str(pk) for pk in _numbers(request.POST.get("runs", "")))
     return done(request, f"{reverse('task-compare', args=[task.pk])}?runs={runs}")
 

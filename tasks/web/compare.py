@@ -17,13 +17,13 @@ from django.views.decorators.http import require_GET
 from tasks.errors import AppError, RepoUnavailable
 from tasks.git.changes import Status
 from tasks.models import Patch, Run, Task
+from tasks.repositories import mirror_operation
 from tasks.review import compare as review
 from tasks.review.compare import MOST_RUNS, Matrix, Order, Row
 from tasks.review.diffs import File
 from tasks.review.render import Form, Options
 from tasks.review.render import render as render_files
 from tasks.review.trees import Change
-from tasks.services import mirror_operation
 from tasks.web.access import Request
 from tasks.web.cards import counted_patches
 from tasks.web.compared import Comparison, Head, add_fits, comparison
@@ -148,13 +148,14 @@ def _shown_rows(task: Task, found: Comparison, matrix: Matrix, start: int) -> li
 
 @dataclass(frozen=True)
 class Side:
-    """A column: what a run made of the file. `note` says what is to be said instead of, or besides, its lines; `gaps` is where those
-    come from that are not shown."""
+    """A column: what a run made of the file. `same` are the other columns' runs that left the same content. `note` says what is to be
+    said instead of, or besides, its lines; `gaps` is where those come from that are not shown."""
 
     number: int
     head: Head
     file: File | None
     letter: str
+    same: Sequence[Run]
     html: SafeString
     note: str
     name: str
@@ -201,6 +202,7 @@ def _file_context(request: Request, task: Task) -> dict[str, Any]:
         "runs": runs,
         "anchor": anchor,
         "place": place + 1,
+        "touched": every.rows[place].touched if place >= 0 else None,
         "total": every.total,
         "previous": f"?{rest}&file={anchors[place - 1]}" if place > 0 else "",
         "next": f"?{rest}&file={anchors[place + 1]}" if 0 <= place < len(anchors) - 1 else "",
@@ -229,9 +231,11 @@ def _sides(
             # Columns may show the same path, and ids are there once.
             html = mark_safe(rendered.html.replace(f"<td id={file.anchor}-", f"<td id=s{number}-"))  # noqa: S308 (as it was)
         letter = cell.letter if cell and not base else ""
+        same = [other.run for other, its in zip(heads, row.cells, strict=False) if letter and its and its.letter == letter]
+        same = [run for run in same if run != head.run]
         gaps = urlencode({"since": f"run-{base[0].run_id}" if base else "", "form": options.form})
         gaps = f"{reverse('run-changes-gap', args=[head.run.pk])}?{gaps}"
-        sides.append(Side(number, head, file, letter, html, note, _name(file), gaps))
+        sides.append(Side(number, head, file, letter, same, html, note, _name(file), gaps))
     return sides
 
 

@@ -14,7 +14,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
 from django.utils.datastructures import MultiValueDict
 
-from tasks import services
+from tasks import repositories, services
 from tasks.errors import AppError
 from tasks.git.sources import parse_source
 from tasks.github_api.places import name_of
@@ -223,7 +223,7 @@ class TaskForm(CrewForm, WithFiles):
         data = self.cleaned_data
         return services.create_tasks(
             by=self.by,
-            repo=services.add_repo(by=self.by, source=data["source"]) if data["source"] else data["repo"],
+            repo=repositories.add_repo(by=self.by, source=data["source"]) if data["source"] else data["repo"],
             prompts=self.prompts,
             agents=self.agents,
             branch=data["branch"],

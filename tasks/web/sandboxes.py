@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from tasks import services
+from tasks import repositories
 from tasks.models import ACTIVE, FINAL, Event, EventKind, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn, TurnKind
 from tasks.running.model_ways import Keys
 from tasks.web.shown import duration
@@ -202,7 +202,7 @@ def _mark(at: datetime, data: dict[str, Any]) -> Iterator[Mark]:
 
 def _fetching(run: Run, since: datetime, until: datetime) -> list[Mark]:
     """The part of the wait in which the repository was mirrored, when it was."""
-    operation = services.mirror_operation(run.task.repo)
+    operation = repositories.mirror_operation(run.task.repo)
     if operation is None or (operation.finished_at or until) <= since or operation.created_at >= until:
         return []
     begun, ended = max(since, operation.created_at), operation.finished_at

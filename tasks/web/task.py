@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import trigger_client_event
 
-from tasks import services
+from tasks import repositories, services
 from tasks.errors import AppError
 from tasks.models import ACTIVE, Attachment, Run, RunStatus, Task, Turn, User
 from tasks.review.checks import checks_of
@@ -91,7 +91,7 @@ def _render(request: Request, found: Task, template: str, form: FollowUpsForm) -
         "failed": len(services.failed_runs(runs)),
         "form": form,
         "chosen": form.chosen(cards),
-        "operation": None if found.base_commit else services.mirror_operation(found.repo),
+        "operation": None if found.base_commit else repositories.mirror_operation(found.repo),
     }
     if template == "tasks/task.html":
         context["attachments"] = Attachment.objects.filter(turns__run=runs[0], turns__number=1).defer("content") if runs else []

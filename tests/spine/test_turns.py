@@ -88,9 +88,9 @@ def make_repo(product: Product, name: str, setup: str, **variables: tuple[str, b
     for words in (["init", "-q", str(folder)], ["-C", str(folder), "commit", "-q", "--allow-empty", "-m", "Begin"]):
         subprocess.run([*GIT, *words], check=True)
     code = f"""
-from tasks import services
+from tasks import repositories
 from tasks.models import User, Variable
-repo = services.add_repo(by=User.objects.get(), source={str(folder)!r})
+repo = repositories.add_repo(by=User.objects.get(), source={str(folder)!r})
 type(repo).objects.filter(pk=repo.pk).update(setup_script={setup!r}, prepares=False)
 for name, (value, is_secret) in {variables!r}.items():
     variable = Variable(repo=repo, name=name, is_secret=is_secret, phase="setup" if is_secret else "agent")

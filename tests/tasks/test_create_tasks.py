@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from tasks import services
+from tasks import repositories, services
 from tasks.errors import BranchMissing, InvalidInput, NotAllowed
 from tasks.git import mirrors
 from tasks.models import Attachment, Operation, Repo, Run, RunStatus, Task, Turn, User
@@ -37,7 +37,7 @@ def mirrored(alice: User) -> Iterator[Repo]:
         git = ["git", "-C", folder, "-c", "user.name=t", "-c", "user.email=t@example.org"]
         subprocess.run(["git", "init", "-q", "-b", "main", folder], check=True)
         subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "base"], check=True)
-        repo = services.add_repo(by=alice, source=folder)
+        repo = repositories.add_repo(by=alice, source=folder)
         jobs.run_operation(Operation.objects.get(subject=f"repo:{repo.pk}").pk)
         repo.refresh_from_db()
         yield repo

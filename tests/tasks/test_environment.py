@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks import environment, services
+from tasks import environment, repositories, services
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.models import Operation, OperationStatus, Phase, Repo, Run, RunStatus, SandboxStatus, Task, User
 from tasks.running import nudge
@@ -159,7 +159,7 @@ def test_one_with_tasks_is_kept_for_their_history(alice: User, make_run: Callabl
         lambda: services.send_follow_up(run=run, by=alice, prompt="more"),
         lambda: services.retry_run(run=run, by=alice),
         lambda: services.create_task(by=alice, repo=repo, prompt="true", agents=shell),
-        lambda: services.fetch_repo(repo=repo, by=alice),
+        lambda: repositories.fetch_repo(repo=repo, by=alice),
     ):
         with pytest.raises(Conflict, match="was removed"):
             verb()
@@ -171,7 +171,7 @@ def test_adding_it_again_brings_it_back_with_a_fresh_mirror(alice: User, make_ru
     environment.remove_repo(repo=repo, by=alice)
     repo.refresh_from_db()
     Repo.objects.filter(pk=repo.pk).update(source="https://example.org/same")
-    back = services.add_repo(by=alice, source="https://example.org/same")
+    back = repositories.add_repo(by=alice, source="https://example.org/same")
     assert (back.pk, back.removed_at) == (repo.pk, None)
     assert Operation.objects.get().status == OperationStatus.QUEUED
     services.send_follow_up(run=Run.objects.get(pk=run.pk), by=alice, prompt="more")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from tasks import services
+from tasks import repositories, services
 from tasks.errors import BranchMissing, Conflict, InvalidInput, NotAllowed, SourceRefused
 from tasks.models import Operation, Repo, Run, RunStatus, Task, Turn, User
 from tasks.running import jobs, scheduler
@@ -34,7 +34,7 @@ def source() -> Iterator[Path]:
 @pytest.fixture
 def repo(alice: User, source: Path) -> Repo:
     """alice's repository, mirrored."""
-    repo = services.add_repo(by=alice, source=str(source))
+    repo = repositories.add_repo(by=alice, source=str(source))
     jobs.run_operation(Operation.objects.get(subject=f"repo:{repo.pk}").pk)
     repo.refresh_from_db()
     return repo
@@ -48,8 +48,8 @@ def head(source: Path) -> str:
 
 
 def test_a_repository_is_added_once_and_its_mirror_begins(alice: User, source: Path) -> None:
-    first = services.add_repo(by=alice, source=str(source))
-    second = services.add_repo(by=alice, source=f"{source}/")
+    first = repositories.add_repo(by=alice, source=str(source))
+    second = repositories.add_repo(by=alice, source=f"{source}/")
     assert first == second
     assert Operation.objects.count() == 1
 
@@ -57,14 +57,14 @@ def test_a_repository_is_added_once_and_its_mirror_begins(alice: User, source: P
 def test_the_mirror_operation_finds_the_default_branch(repo: Repo) -> None:
     assert repo.default_branch == "main"
     assert repo.mirrored_at is not None
-    operation = services.mirror_operation(repo)
+    operation = repositories.mirror_operation(repo)
     assert operation is not None
     assert (operation.status, operation.percent) == ("succeeded", 100)
 
 
 def test_only_operators_add_local_paths(bob: User, source: Path) -> None:
     with pytest.raises(SourceRefused):
-        services.add_repo(by=bob, source=str(source))
+        repositories.add_repo(by=bob, source=str(source))
 
 
 def test_a_path_of_somebody_who_is_no_operator_any_more_is_not_read(repo: Repo, alice: User) -> None:
@@ -76,10 +76,10 @@ def test_a_path_of_somebody_who_is_no_operator_any_more_is_not_read(repo: Repo, 
 def test_an_empty_repository_is_said_by_its_operation(alice: User) -> None:
     with tempfile.TemporaryDirectory(dir=settings.LOCAL_REPO_ROOTS[0]) as folder:
         subprocess.run(["git", "init", "-q", folder], check=True)
-        repo = services.add_repo(by=alice, source=folder)
+        repo = repositories.add_repo(by=alice, source=folder)
         task = services.create_task(by=alice, repo=repo, prompt="true", agents=SHELL)
         jobs.run_operation(Operation.objects.get().pk)
-    operation = services.mirror_operation(repo)
+    operation = repositories.mirror_operation(repo)
     assert operation is not None
     assert (operation.status, "empty" in operation.error or "no commit" in operation.error) == ("failed", True)
     run = task.runs.get()
@@ -105,7 +105,7 @@ def test_every_agent_model_and_attempt_is_a_run_with_its_first_turn(repo: Repo, 
 
 
 def test_before_the_first_mirror_a_task_waits_and_is_pinned_by_it(alice: User, source: Path) -> None:
-    repo = services.add_repo(by=alice, source=str(source))
+    repo = repositories.add_repo(by=alice, source=str(source))
     task = services.create_task(by=alice, repo=repo, prompt="true", agents=SHELL)
     assert task.base_commit == ""
     jobs.run_operation(Operation.objects.get().pk)

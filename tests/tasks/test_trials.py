@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from tasks import environment, services, trials
+from tasks import environment, repositories, services, trials
 from tasks.errors import Conflict, NotAllowed, SourceRefused
 from tasks.models import Event, Operation, Repo, Run, RunStatus, Sandbox, SandboxStatus, Task, User
 from tasks.running import events, jobs, lifecycle, specs
@@ -34,7 +34,7 @@ def source() -> Iterator[Path]:
 @pytest.fixture
 def repo(alice: User, source: Path) -> Repo:
     """alice's repository, mirrored, with a check command."""
-    repo = services.add_repo(by=alice, source=str(source))
+    repo = repositories.add_repo(by=alice, source=str(source))
     jobs.run_operation(Operation.objects.get(subject=f"repo:{repo.pk}").pk)
     Repo.objects.filter(pk=repo.pk).update(check_command="make test", setup_script="make deps", name="shop")
     repo.refresh_from_db()
@@ -98,7 +98,7 @@ def test_two_that_begin_at_the_same_time_are_one(repo: Repo, alice: User) -> Non
 
 
 def test_one_that_begins_before_the_mirror_is_there_waits_for_it(alice: User, source: Path) -> None:
-    repo = services.add_repo(by=alice, source=str(source))
+    repo = repositories.add_repo(by=alice, source=str(source))
     run = trials.start_trial(repo=repo, by=alice)
     assert (run.status, run.task.base_commit) == (RunStatus.QUEUED, "")
     jobs.run_operation(Operation.objects.get().pk)

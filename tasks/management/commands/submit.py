@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from tasks import services
+from tasks import repositories, services
 from tasks.management.base import AppCommand, find_user, read_prompt
 from tasks.management.report import POLL_S, are_checks_good, print_result, wait
 from tasks.models import Mode, OperationStatus, Repo
@@ -37,7 +37,7 @@ class Command(AppCommand):
         user = find_user(options["user"])
         prompt = read_prompt(options["prompt"])
         agents = [services.parse_agent(text, attempts=options["attempts"]) for text in options["agent"]]
-        repo = services.add_repo(by=user, source=options["repo"])
+        repo = repositories.add_repo(by=user, source=options["repo"])
         self._wait_for_mirror(repo)
         chosen = {name: options[name] for name in ("branch", "mode", "backend")}
         task = services.create_task(by=user, repo=repo, prompt=prompt, agents=agents, **chosen)
@@ -52,7 +52,7 @@ class Command(AppCommand):
     def _wait_for_mirror(self, repo: Repo) -> None:
         """The first mirror of a repository may take long; a branch that is missing should be said before anything is queued."""
         while repo.mirrored_at is None:
-            operation = services.mirror_operation(repo)
+            operation = repositories.mirror_operation(repo)
             if operation is not None and operation.status == OperationStatus.FAILED:
                 raise CommandError(operation.error)
             if operation is not None and sys.stderr.isatty():

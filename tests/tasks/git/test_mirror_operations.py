@@ -14,7 +14,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from tasks import environment, services
+from tasks import environment, repositories
 from tasks.models import Operation, OperationStatus, Repo, User
 from tasks.running import jobs, operations
 
@@ -32,7 +32,7 @@ def data(settings: Any, tmp_path: Path) -> None:
 def over_http(settings: Any, server: Any, origin: Any, alice: User) -> Repo:
     """alice's repository, not yet mirrored, on the HTTP server."""
     settings.ALLOW_PRIVATE_HOSTS = frozenset({server.address})
-    return services.add_repo(by=alice, source=f"http://{server.address}/shop/.git")
+    return repositories.add_repo(by=alice, source=f"http://{server.address}/shop/.git")
 
 
 def work() -> Operation:
@@ -49,18 +49,18 @@ def fresh(repo: Repo) -> Repo:
 def test_the_operation_finds_lfs_and_submodules(origin: Any, alice: User) -> None:
     (origin.folder / ".gitmodules").write_text("")
     origin.commit(LFS, name=".gitattributes")
-    repo = services.add_repo(by=alice, source=str(origin.folder))
+    repo = repositories.add_repo(by=alice, source=str(origin.folder))
     assert work().status == OperationStatus.SUCCEEDED
     assert (fresh(repo).has_lfs, fresh(repo).has_submodules) == (True, True)
     origin.git("rm", "-q", ".gitattributes", ".gitmodules")
     origin.commit("without")
-    services.fetch_repo(repo=repo, by=alice)
+    repositories.fetch_repo(repo=repo, by=alice)
     work()
     assert (fresh(repo).has_lfs, fresh(repo).has_submodules) == (False, False)
 
 
 def test_a_task_says_when_it_fetched_and_has_it_looked_at_later(origin: Any, alice: User) -> None:
-    repo = services.add_repo(by=alice, source=str(origin.folder))
+    repo = repositories.add_repo(by=alice, source=str(origin.folder))
     work()
     long_ago = timezone.now() - timedelta(hours=2)
     Repo.objects.filter(pk=repo.pk).update(mirrored_at=long_ago)
@@ -73,7 +73,7 @@ def test_a_task_says_when_it_fetched_and_has_it_looked_at_later(origin: Any, ali
 
 
 def test_what_cannot_be_looked_at_stays_as_it_was_known(origin: Any, alice: User) -> None:
-    repo = services.add_repo(by=alice, source=str(origin.folder))
+    repo = repositories.add_repo(by=alice, source=str(origin.folder))
     work()
     Repo.objects.filter(pk=repo.pk).update(has_lfs=True, default_branch="gone")
     jobs.look_at_repo(repo.pk)
@@ -87,11 +87,11 @@ def test_a_fetch_that_fails_says_why_and_can_be_tried_again(
 ) -> None:
     if name == "empty":
         make_origin("empty")
-    repo = services.add_repo(by=alice, source=f"http://{server.address}/{name}/.git")
+    repo = repositories.add_repo(by=alice, source=f"http://{server.address}/{name}/.git")
     operation = work()
     assert operation.status == OperationStatus.FAILED
     assert said in operation.error
-    again = services.fetch_repo(repo=repo, by=alice)
+    again = repositories.fetch_repo(repo=repo, by=alice)
     assert (again.status, again.pk) == (OperationStatus.QUEUED, operation.pk + 1)
 
 
@@ -183,7 +183,7 @@ def test_removing_a_repository_ends_its_fetch(
 
 
 def test_an_operation_of_a_removed_repository_does_nothing(origin: Any, alice: User) -> None:
-    repo = services.add_repo(by=alice, source=str(origin.folder))
+    repo = repositories.add_repo(by=alice, source=str(origin.folder))
     Repo.objects.filter(pk=repo.pk).update(removed_at=timezone.now())
     assert work().status == OperationStatus.SUCCEEDED
     assert not repo.mirror_path.exists()
@@ -197,7 +197,7 @@ def test_added_twice_at_once_it_is_one(origin: Any, alice: User) -> None:
     def add() -> None:
         try:
             barrier.wait()
-            added.append(services.add_repo(by=alice, source=str(origin.folder)))
+            added.append(repositories.add_repo(by=alice, source=str(origin.folder)))
         finally:
             connection.close()
 

@@ -16,7 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 from pytest_django import Settings
 
-from tasks import services
+from tasks import repositories
 from tasks.github import jobs, requests, webhooks
 from tasks.models import (
     AgentSetting,
@@ -333,7 +333,7 @@ def test_no_more_than_a_handful_at_once(server: GitHubServer, shop: str) -> None
 
 
 def test_the_repositorys_owner_chooses(server: GitHubServer, shop: str, alice: User) -> None:
-    repo = services.add_repo(by=alice, source=f"{server.url}/{shop}.git")
+    repo = repositories.add_repo(by=alice, source=f"{server.url}/{shop}.git")
     Repo.objects.filter(pk=repo.pk).update(from_github=FromGitHub.AS_OTHERS)
     deliver("issue_comment", comment(server, shop, "@asynccode claude go"))
     task = Task.objects.get()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from tasks import services
+from tasks import repositories, services
 from tasks.choices import AgentChoice
 from tasks.git.refusals import ReadRefused
 from tasks.models import GitHubAccount, Operation, Repo, Run, Task, User
@@ -53,7 +53,7 @@ def connected(bob: User, server: GitHubServer) -> GitHubAccount:
 
 def add(by: User, name: str, server: GitHubServer) -> tuple[Repo, Operation]:
     """A user's repository, and how its first mirror went."""
-    repo = services.add_repo(by=by, source=f"{server.url}/{name}")
+    repo = repositories.add_repo(by=by, source=f"{server.url}/{name}")
     operation = Operation.objects.filter(kind="mirror").latest("pk")
     jobs.run_operation(operation.pk)
     operation.refresh_from_db()
@@ -127,7 +127,7 @@ def test_what_is_public_is_read_all_the_same(bob: User, connected: GitHubAccount
 
 def test_without_an_account_only_what_is_public_is_read(bob: User, server: GitHubServer) -> None:
     assert add(bob, "alice-gh/open", server)[1].status == "succeeded"
-    repo = services.add_repo(by=bob, source=f"{server.url}/alice-gh/secret")
+    repo = repositories.add_repo(by=bob, source=f"{server.url}/alice-gh/secret")
     waiting = task(bob, repo)
     jobs.run_operation(Operation.objects.get(subject=f"repo:{repo.pk}").pk)
     run = Run.objects.get(task=waiting)

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from sandboxes.errors import SandboxError
-from tasks import environment, services, trials
+from tasks import environment, repositories, trials
 from tasks.errors import NotAllowed
 from tasks.models import (
     Event,
@@ -90,7 +90,7 @@ def shop(alice: User, make_run: MakeRun, make_task: Callable[..., Task]) -> Iter
         repo = Repo(source=folder)
         shop = Shop(repo, Path(folder), make_run, make_task)
         shop.commit(uv_lock="1")
-        shop.repo = services.add_repo(by=alice, source=folder)
+        shop.repo = repositories.add_repo(by=alice, source=folder)
         jobs.run_operation(Operation.objects.get(subject=f"repo:{shop.repo.pk}").pk)
         Repo.objects.filter(pk=shop.repo.pk).update(setup_script="make deps")
         yield shop

@@ -16,8 +16,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from agents.registry import ADAPTERS
-from tasks import services
-from tasks.models import Attachment, Operation, Repo, Run, Task, Turn, User
+from tasks import repositories, services
+from tasks.models import Attachment, Operation, Quota, Repo, Run, Task, Turn, User
 from tasks.running import jobs
 from tasks.services import AgentChoice
 from tasks.web.prompts import split_prompts
@@ -211,6 +211,21 @@ def test_the_places_that_are_free_are_said(as_alice: Client, make_run: Callable[
     page = " ".join(as_alice.get(HOME).content.decode().split())
     assert 'data-free-local="2"' in page
     assert "You may have 3 runs at work at once; 1 is." in page
+    assert "today" not in page
+
+
+def test_what_is_left_of_a_day_is_said_and_more_is_refused_with_what_was_typed(
+    as_alice: Client, make_run: Callable[..., Run], repo: Repo
+) -> None:
+    Quota.objects.create(scope="user", a_day=2)
+    make_run()
+    assert "You: 1 of 2 begun today." in " ".join(as_alice.get(HOME).content.decode().split())
+    answer = as_alice.post(CREATE, filled(repo, prompt="Keep this") | {"runs-shell": "2"})
+    assert answer.status_code == 422
+    page = " ".join(answer.content.decode().split())
+    assert "You may begin 2 runs a day, and have begun 1 today; these are 2 more." in page
+    assert "Keep this" in page
+    assert Run.objects.count() == 1
 
 
 # --- attachments --------------------------------------------------------------------------------------------------------
@@ -399,7 +414,7 @@ def mirrored(alice: User) -> Iterator[Repo]:
             when = {"GIT_COMMITTER_DATE": f"{year}-01-01T00:00:00Z", "PATH": "/usr/bin:/bin"}
             subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", branch], check=True, env=when)
         subprocess.run([*git, "checkout", "-q", "main"], check=True)
-        repo = services.add_repo(by=alice, source=folder)
+        repo = repositories.add_repo(by=alice, source=folder)
         jobs.run_operation(Operation.objects.get(subject=f"repo:{repo.pk}").pk)
         repo.refresh_from_db()
         yield repo
