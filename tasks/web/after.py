@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from django import forms
@@ -14,7 +14,7 @@ from django.urls import reverse
 from tasks.choices import MOST_PROMPT
 from tasks.github import failing_checks, following, merging, reviews
 from tasks.models import Run, Turn, User
-from tasks.web.access import Request, action
+from tasks.web.access import Request, View, action
 from tasks.web.forms import ScriptField, VerbForm
 from tasks.web.run import find_run
 
@@ -50,45 +50,45 @@ def ready(request: Request, pk: int) -> HttpResponse:
     return redirect(found)
 
 
-@action("run", asks=True)
-def close(request: Request, pk: int) -> HttpResponse:
-    found = find_run(request, pk)
-    pull = merging.pull_of(found)
-    if request.method == "POST":
-        merging.close(run=found, by=request.user)
-        messages.success(request, f"Pull request #{pull.number} is closed.")
-        return redirect(found)
-    words = "Nothing is merged. The branch stays, and the pull request can be reopened."
-    return _question(request, found, f"Close pull request #{pull.number}?", words, "Close it")
+def _decision(act: Callable[..., object], *, question: str, consequence: str, verb: str, said: str) -> View:
+    """A view that asks on GET, does it on POST, and says so. In its words {number} and {branch} are the pull request's."""
+
+    @action("run", asks=True)
+    def view(request: Request, pk: int) -> HttpResponse:
+        found = find_run(request, pk)
+        pull = merging.pull_of(found)
+        names = {"number": pull.number, "branch": pull.branch}
+        if request.method == "POST":
+            act(run=found, by=request.user)
+            messages.success(request, said.format(**names))
+            return redirect(found)
+        context = {"question": question.format(**names), "consequence": consequence, "verb": verb, "back": found.get_absolute_url()}
+        return render(request, "tasks/confirm.html", context)
+
+    return view
 
 
-@action("run", asks=True)
-def reopen(request: Request, pk: int) -> HttpResponse:
-    found = find_run(request, pk)
-    pull = merging.pull_of(found)
-    if request.method == "POST":
-        merging.reopen(run=found, by=request.user)
-        messages.success(request, f"Pull request #{pull.number} is open again.")
-        return redirect(found)
-    words = "It is open for review again on GitHub, if its branch is still there."
-    return _question(request, found, f"Reopen pull request #{pull.number}?", words, "Reopen it")
-
-
-@action("run", asks=True)
-def delete_branch(request: Request, pk: int) -> HttpResponse:
-    found = find_run(request, pk)
-    pull = merging.pull_of(found)
-    if request.method == "POST":
-        merging.delete_branch(run=found, by=request.user)
-        messages.success(request, f"The branch {pull.branch} is deleted.")
-        return redirect(found)
-    words = "All that it holds was merged. GitHub can restore it from the pull request."
-    return _question(request, found, f"Delete the branch {pull.branch} on GitHub?", words, "Delete branch")
-
-
-def _question(request: Request, run: Run, question: str, consequence: str, verb: str) -> HttpResponse:
-    context = {"question": question, "consequence": consequence, "verb": verb, "back": run.get_absolute_url()}
-    return render(request, "tasks/confirm.html", context)
+close = _decision(
+    merging.close,
+    question="Close pull request #{number}?",
+    consequence="Nothing is merged. The branch stays, and the pull request can be reopened.",
+    verb="Close it",
+    said="Pull request #{number} is closed.",
+)
+reopen = _decision(
+    merging.reopen,
+    question="Reopen pull request #{number}?",
+    consequence="It is open for review again on GitHub, if its branch is still there.",
+    verb="Reopen it",
+    said="Pull request #{number} is open again.",
+)
+delete_branch = _decision(
+    merging.delete_branch,
+    question="Delete the branch {branch} on GitHub?",
+    consequence="All that it holds was merged. GitHub can restore it from the pull request.",
+    verb="Delete branch",
+    said="The branch {branch} is deleted.",
+)
 
 
 # --- follow-ups ---------------------------------------------------------------------------------------------------------

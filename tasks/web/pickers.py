@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.db.models import F, Max, Q, QuerySet
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
@@ -26,7 +26,7 @@ from tasks.github_api.client import MOST_BRANCHES as MOST_GITHUB_LISTS
 from tasks.github_api.credentials import NoToken
 from tasks.github_api.errors import RateLimited, TokenRefused, Unavailable
 from tasks.github_api.places import name_of
-from tasks.models import Repo, User
+from tasks.models import Repo, Task, User
 from tasks.web.access import Request
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ _HOST_AND_PATH = re.compile(r"[\w-]+(\.[\w-]+)*\.[a-z]{2,}/\S+")
 
 def recent_repos(user: User) -> QuerySet[Repo]:
     """The user's repositories, those that were used last first."""
-    used = Max("tasks__pk", filter=Q(tasks__is_trial=False))
-    return Repo.objects.visible_to(user).annotate(used=used).order_by(F("used").desc(nulls_last=True), "-pk")
+    newest = Task.objects.filter(repo=OuterRef("pk"), is_trial=False).order_by("-pk").values("pk")[:1]  # by the index, not of all tasks
+    return Repo.objects.visible_to(user).annotate(used=Subquery(newest)).order_by(F("used").desc(nulls_last=True), "-pk")
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,10 @@ def github_repos(request: Request) -> HttpResponse:
     for the page of repositories, else for the composer."""
     asked, page = request.GET.get("q", "").replace("\0", "")[:200].strip(), request.GET.get("page", "")
     number = min(int(page), MOST_PAGES) if page.isdecimal() and 0 < len(page) < 9 else 1
-    part = "repos.html" if "add" in request.GET else "composer.html"
-    context: dict[str, Any] = {"q": asked, "found": [], "is_first": number <= 1}
+    context: dict[str, Any] = {"q": asked, "found": [], "is_first": number <= 1, "adds": "add" in request.GET}
     if not _ADDRESS.match(asked):
         context |= _found_at_github(request.user, asked, max(number, 1))
-    return render(request, f"tasks/{part}#{'github' if context['is_first'] else 'github_more'}", context)
+    return render(request, f"tasks/github_found.html{'' if context['is_first'] else '#more'}", context)
 
 
 def _found_at_github(user: User, asked: str, page: int) -> dict[str, Any]:
