@@ -132,6 +132,9 @@ def test_one_file_in_two_runs(as_alice: Client, task: Task, attempt: Callable[..
     assert [f"id=s{number}-L1" in shown for number in (1, 2, 3)] == [True, True, False]
     assert text(shown).count("three") == 2
     assert "→ shop/basket.py" in text(shown)
+    assert "2 of 2 runs touched it." in text(shown)
+    same = as_alice.get(f"{task.get_absolute_url()}compare/file?file={anchor('README.md')}").content.decode()
+    assert re.findall(r"same as ([^<]+)<", same) == [second.label, first.label]
     against = as_alice.get(f"{link[1].replace('&amp;', '&')}&against={first.pk}").content.decode()
     assert [f"id=s{number}-L1" in against for number in (1, 2)] == [True, False]
     assert '<table class="diff split">' in against
