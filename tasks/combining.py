@@ -15,7 +15,7 @@ from tasks.choices import COMBINES, AgentChoice, check_agents, check_prompt
 from tasks.errors import InvalidInput
 from tasks.git import workspaces
 from tasks.models import Attachment, Mode, Patch, Run, Task, Turn, User
-from tasks.running import nudge
+from tasks.running import nudge, quotas
 
 MOST_COMBINED = attachments.MOST_FILES
 _MOST_QUOTED = 20_000  # characters of the task's prompt
@@ -54,6 +54,7 @@ def combine_runs(*, task: Task, by: User, patches: Sequence[Patch], prompt: str,
     check_agents([agent], mode=Mode.CODE, backend=backend, by=by)
     with transaction.atomic():
         task = Task.objects.hold(task.pk)
+        quotas.check_day(owner=task.owner, runs=1)
         same = Run.objects.filter(task=task, agent=agent.agent, model=agent.model)
         attempt = (same.aggregate(Max("attempt"))["attempt__max"] or 0) + 1
         new = Run.objects.create(

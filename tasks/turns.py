@@ -33,7 +33,7 @@ from tasks.models import (
     TurnKind,
     User,
 )
-from tasks.running import checks, events, lifecycle, nudge, patches
+from tasks.running import checks, events, lifecycle, nudge, patches, quotas
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _APPROVED = "The plan is approved. Carry it out now; you may change files. The plan as it was approved:\n\n"
@@ -101,6 +101,7 @@ def branch_run(*, run: Run, by: User, after: int, prompt: str) -> Run:
     services.check_follow_up(run=run, prompt=prompt, mode=turn.mode)
     with transaction.atomic():
         task = Task.objects.hold(run.task_id)
+        quotas.check_day(owner=task.owner, runs=1)
         same = Run.objects.filter(task=task, agent=run.agent, model=run.model)
         attempt = (same.aggregate(Max("attempt"))["attempt__max"] or 0) + 1
         new = Run.objects.create(

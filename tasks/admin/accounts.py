@@ -8,7 +8,6 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -17,7 +16,6 @@ from tasks.admin.base import BoundedPaginator, ReadOnly, act, is_operator, shown
 from tasks.github import people
 from tasks.models import ApiToken, LoginLink, User
 
-admin.site.unregister(Group)
 for model in (EmailAddress, SocialAccount, SocialApp, SocialToken):  # allauth's, none of which has rows here
     admin.site.unregister(model)
 
@@ -36,11 +34,11 @@ class Users(UserAdmin):  # type: ignore[type-arg]
     fieldsets = (
         (None, {"fields": ("username", "password")}),
         ("Profile", {"fields": ("display_name", "email", "theme", "notify")}),
-        ("May", {"fields": ("is_active", "is_staff", "is_superuser")}),
+        ("May", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
         ("Times", {"fields": ("last_login", "date_joined")}),
     )
     readonly_fields = ["last_login", "date_joined"]
-    filter_horizontal = ()
+    filter_horizontal = ("groups",)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

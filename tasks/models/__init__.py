@@ -21,6 +21,7 @@ from tasks.models.patch import Patch, PatchKind
 from tasks.models.prompt_template import PromptTemplate
 from tasks.models.pull_request import Publication, PullRequest, PullRequestState
 from tasks.models.pull_review import PullReview
+from tasks.models.quota import Quota, QuotaScope
 from tasks.models.repo import FromGitHub, NetworkPreset, Phase, Repo, Variable
 from tasks.models.run import ACTIVE, FINAL, UNFINISHED, EndReason, Run, RunStatus, Stage, Turn, TurnKind
 from tasks.models.sandbox import Sandbox, SandboxStatus
@@ -84,6 +85,8 @@ __all__ = [
     "PullRequest",
     "PullRequestState",
     "PullReview",
+    "Quota",
+    "QuotaScope",
     "Repo",
     "RepoMcpServer",
     "Run",

@@ -195,6 +195,7 @@ class Turn(models.Model):
             models.CheckConstraint(condition=Q(kind__in=TurnKind.values), name="turn_kind_known"),
             models.CheckConstraint(condition=Q(mode__in=Mode.values), name="turn_mode_known"),
         ]
+        indexes = [models.Index(fields=["created_at"], condition=Q(number=1), name="turn_first")]  # when runs were begun
 
     def __str__(self) -> str:
         return f"turn {self.number} of run {self.run_id}"

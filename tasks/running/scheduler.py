@@ -16,7 +16,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from tasks.models import ACTIVE, PreparedEnvironment, Run, RunStatus, Sandbox, SandboxStatus, Stage, User
-from tasks.running import capacity, installs, lifecycle, nudge
+from tasks.running import capacity, installs, lifecycle, nudge, quotas
 
 _DISPATCHING = 0x61636F64  # advisory lock: one dispatch at a time over all workers
 _HOLDING = 0x61636F68  # with a host's number: held while that host stops its sandboxes
@@ -24,13 +24,13 @@ _HOLDING = 0x61636F68  # with a host's number: held while that host stops its sa
 # Fair between users: everybody's next run competes by how many the owner has active already, then by age. `needs` is what a
 # run needs of a backend that is not ours: a new sandbox ("create"), or its own awake ("wake"). Those who wait for that hold up
 # nobody who does not, so they are ranked among themselves. Checks of patches come after all that people have asked for.
-_QUEUE = """
+_QUEUE = f"""
 WITH active AS (
     SELECT t.owner_id, count(*) AS runs FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id
     WHERE r.status IN ('starting', 'running') GROUP BY t.owner_id
 ), queue AS (
     SELECT r.id, t.owner_id, r.agent, w.is_ready, r.queued_at, r.generation, r.not_before, n.needs, c.is_check,
-        coalesce(a.runs, 0) AS active,
+        coalesce(a.runs, 0) AS active, {quotas.CAP} AS cap,
         row_number() OVER (PARTITION BY t.owner_id, w.is_ready, n.needs ORDER BY c.is_check, r.queued_at, r.id) AS rank
     FROM tasks_run r JOIN tasks_task t ON t.id = r.task_id LEFT JOIN active a ON a.owner_id = t.owner_id
         LEFT JOIN tasks_sandbox s ON s.run_id = r.id AND s.generation = r.generation AND s.ref <> '' AND s.status IN ('live', 'paused'),
@@ -74,6 +74,7 @@ class _Head:
     owner_id: int
     generation: int
     active: int  # of its owner
+    cap: int  # as many as these may be
     needs: str
     is_check: bool
 
@@ -84,11 +85,11 @@ def dispatch() -> int:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_DISPATCHING])
         if is_held(settings.HOST_NAME):
             return 0
-        places = settings.MAX_ACTIVE_RUNS - Run.objects.filter(status__in=ACTIVE).count()
+        places = quotas.site_most() - Run.objects.filter(status__in=ACTIVE).count()
         cursor.execute(
-            _QUEUE + "SELECT queued_at, id, owner_id, generation, active, needs, is_check FROM queue"
-            " WHERE is_ready AND rank <= %s AND active + rank <= %s ORDER BY is_check, queued_at, id",
-            [places, settings.MAX_ACTIVE_RUNS_PER_USER],
+            _QUEUE + "SELECT queued_at, id, owner_id, generation, active, cap, needs, is_check FROM queue"
+            " WHERE is_ready AND rank <= %(places)s AND active + rank <= cap ORDER BY is_check, queued_at, id",
+            {"places": places, "per_user": settings.MAX_ACTIVE_RUNS_PER_USER},
         )
         checks = settings.MAX_ACTIVE_CHECKS - Run.objects.filter(status__in=ACTIVE, checks__isnull=False).count()
         chosen = _choose([_Head(*row) for row in cursor.fetchall()], places, checks)
@@ -124,13 +125,15 @@ def _choose(heads: Sequence[_Head], places: int, checks: int) -> list[_Head]:
     waiting: dict[int, deque[_Head]] = {}
     for head in heads:
         waiting.setdefault(head.owner_id, deque()).append(head)
+    shares = quotas.shares(waiting.keys()) if waiting else []
     room = capacity.Room() if any(head.needs for head in heads) else None
     turns = [(own[0].is_check, own[0].active, own[0].queued_at, own[0].run_id, owner) for owner, own in waiting.items()]
     heapify(turns)
     chosen: list[_Head] = []
     while turns and len(chosen) < places:
         is_check, active, _, _, owner = heappop(turns)
-        if active >= settings.MAX_ACTIVE_RUNS_PER_USER:
+        of_groups = [share for share in shares if owner in share.members]
+        if active >= waiting[owner][0].cap or any(share.left <= 0 for share in of_groups):
             continue
         if is_check and checks <= 0:
             break  # only checks are left
@@ -139,6 +142,8 @@ def _choose(heads: Sequence[_Head], places: int, checks: int) -> list[_Head]:
             chosen.append(head)
             active += 1
             checks -= head.is_check
+            for share in of_groups:
+                share.left -= 1
         if waiting[owner]:
             following = waiting[owner][0]
             heappush(turns, (following.is_check, active, following.queued_at, following.run_id, owner))
@@ -157,21 +162,24 @@ class Place:
 
 def places(run_ids: list[int]) -> dict[int, Place]:
     """The places of those of `run_ids` that are queued."""
+    most = quotas.site_most()
     with connection.cursor() as cursor:
         cursor.execute(
             _QUEUE + ", placed AS (SELECT *, active + rank AS share,"
             " row_number() OVER (ORDER BY is_ready DESC, is_check, active + rank, queued_at, id) AS position,"
             " row_number() OVER (PARTITION BY is_ready, needs ORDER BY is_check, active + rank, queued_at, id) AS among FROM queue)"
-            " SELECT id, position, is_ready, share <= %s, needs, among, agent,"
-            " ceil(extract(epoch FROM not_before - clock_timestamp()))::int, (SELECT sum(runs) FROM active) >= %s, is_check"
-            " FROM placed WHERE id = ANY(%s)",
-            [settings.MAX_ACTIVE_RUNS_PER_USER, settings.MAX_ACTIVE_RUNS, run_ids],
+            " SELECT id, position, is_ready, share <= cap, needs, among, agent,"
+            " ceil(extract(epoch FROM not_before - clock_timestamp()))::int, (SELECT sum(runs) FROM active) >= %(most)s, is_check,"
+            " owner_id, cap FROM placed WHERE id = ANY(%(runs)s)",
+            {"per_user": settings.MAX_ACTIVE_RUNS_PER_USER, "most": most, "runs": run_ids},
         )
         rows = cursor.fetchall()
     found = {}
-    installing = installs.reasons({agent for *_, agent, seconds, _, _ in rows if (seconds or 0) > 0})
+    installing = installs.reasons({agent for *_, agent, seconds, _, _, _, _ in rows if (seconds or 0) > 0})
     shortage = capacity.Shortage.of() if any(needs for _, _, _, _, needs, *_ in rows) else None
-    for run_id, position, is_ready, is_within_share, needs, among, agent, seconds, is_full, is_check in rows:
+    full = [share for share in quotas.shares({row[-2] for row in rows}) if share.left <= 0] if rows else []
+    for run_id, position, is_ready, is_within_share, needs, among, agent, seconds, is_full, is_check, owner, cap in rows:
+        group = next((share for share in full if owner in share.members), None)
         short = shortage.of_need(needs) if shortage is not None else ""
         if seconds is not None and seconds > 0 and agent in installing:
             reason = installing[agent]
@@ -183,24 +191,28 @@ def places(run_ids: list[int]) -> dict[int, Place]:
         elif short:
             reason = short
         elif not is_within_share:
-            reason = f"You have {settings.MAX_ACTIVE_RUNS_PER_USER} runs active, as many as one person may."
+            reason = f"You have {cap} run{'' if cap == 1 else 's'} active, as many as one person may."
+        elif group is not None:
+            reason = f"The group {group.name} has as many runs active as it may together."
         elif needs == "create" and not is_full:
             reason = capacity.pace(among - 1)
         elif is_check and not is_full:
             reason = f"Of all checks, {settings.MAX_ACTIVE_CHECKS} may be at work at once."
         else:
-            reason = f"Waits for a free place; {settings.MAX_ACTIVE_RUNS} runs may be active at once."
+            reason = f"Waits for a free place; {most} runs may be active at once."
         found[run_id] = Place(position, reason)
     return found
 
 
 @dataclass(frozen=True)
 class Quota:
-    """How many runs of a user may be active at once, how many are, and for each backend how many new ones would start at once."""
+    """How many runs of a user may be active at once, how many are, and for each backend how many new ones would start at once; and
+    what there is of quotas for a day."""
 
     most: int
     active: int
     free: Mapping[str, int]
+    days: tuple[quotas.Day, ...] = ()
 
 
 def quota(user: User, backends: Iterable[str]) -> Quota:
@@ -212,8 +224,11 @@ def quota(user: User, backends: Iterable[str]) -> Quota:
         own=Count("pk", filter=Q(status__in=ACTIVE, task__owner=user)),
         queued=Count("pk", filter=Q(status=RunStatus.QUEUED, task__owner=user)),
     )
-    most = min(settings.MAX_ACTIVE_RUNS, settings.MAX_ACTIVE_RUNS_PER_USER)
-    free = dict.fromkeys(backends, max(0, min(settings.MAX_ACTIVE_RUNS - counts["all"], most - counts["own"] - counts["queued"])))
+    rows = quotas.of(user)
+    most = quotas.at_once(rows)
+    left = [quotas.most_of_site(rows) - counts["all"], most - counts["own"] - counts["queued"]]
+    left += [share.left for share in quotas.shares([user.pk])] if any(row.group_id for row in rows) else []
+    free = dict.fromkeys(backends, max(0, min(left)))
     if capacity.E2B in free:
         free[capacity.E2B] = max(0, min(free[capacity.E2B], settings.E2B_MAX_SANDBOXES - capacity.awake()))
-    return Quota(most, counts["own"], free)
+    return Quota(most, counts["own"], free, quotas.days(user, rows))
