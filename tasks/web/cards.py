@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from math import ceil
 
-from django.db.models import Count, F, Max, Q, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet, prefetch_related_objects
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -258,7 +258,7 @@ def cards_of(runs: Sequence[Run], patches: Mapping[int, Patch] | None = None, ch
     are known already; `checks`, by run, are shown where they are given."""
     ids = [run.pk for run in runs]
     figures = figures_of(ids) if patches is None else {pk: _figures(patch) for pk, patch in patches.items()}
-    pulls = {pull.run_id: pull for pull in PullRequest.objects.filter(run__in=ids)}
+    prefetch_related_objects(runs, "pull_request")  # unless it came with them
     turns = {run_id: counts for run_id, *counts in _turn_counts(ids)}
     queued = [run.pk for run in runs if run.status == RunStatus.QUEUED]
     waiting = places(queued) if queued else {}
@@ -269,7 +269,7 @@ def cards_of(runs: Sequence[Run], patches: Mapping[int, Patch] | None = None, ch
             run,
             figures.get(run.pk),
             waiting.get(run.pk),
-            pulls.get(run.pk),
+            getattr(run, "pull_request", None),
             parents.get(run.parent_id or 0),
             where[run.pk],
             (checks or {}).get(run.pk),

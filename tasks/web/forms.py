@@ -108,8 +108,8 @@ class FollowUpForm(WithFiles):
                 self.fields["prompt"].widget.attrs["autofocus"] = True
 
     def _last_mode(self) -> str | None:
-        asked = self.run.turns.exclude(kind=TurnKind.REVERT)
-        return asked.order_by("number").values_list("mode", flat=True).last()
+        asked = [turn.mode for turn in self.run.turns.all() if turn.kind != TurnKind.REVERT]  # in their order
+        return asked[-1] if asked else None
 
     def submit(self, *, by: User) -> bool:
         """Whether it was sent."""

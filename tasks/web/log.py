@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
-from django.db.models import Prefetch, Q, QuerySet, prefetch_related_objects
+from django.db.models import F, Func, IntegerField, Prefetch, Q, QuerySet, prefetch_related_objects
 
 from tasks.models import Attachment, Event, EventKind, Run, RunStatus, Turn
 from tasks.web.shown import MOST_SHOWN, Shown, Standing, data_of, key_of, show, standings
@@ -27,48 +27,49 @@ class LogPage:
     first: int
     last: int
     has_status: bool
-    is_newest: bool = False  # it was the end when it was read; what came since, the socket tells
-
-    @cached_property
-    def has_older(self) -> bool:
-        return self.first > 1 and Event.objects.filter(run=self.run_id, seq__lt=self.first).exists()
-
-    @cached_property
-    def has_newer(self) -> bool:
-        return not self.is_newest and Event.objects.filter(run=self.run_id, seq__gt=self.last).exists()
+    has_older: bool
+    has_newer: bool  # not of the newest page: it was the end when it was read; what came since, the socket tells
 
 
 def newest(run: Run) -> LogPage:
-    run.refresh_from_db(fields=["next_seq"])
-    return replace(before(run, run.next_seq), is_newest=True)
+    events, has_older = _take(Event.objects.filter(run=run).order_by("-seq"))
+    return _page(run, events[::-1], run.next_seq - 1, has_older=has_older, has_newer=False)
 
 
 def before(run: Run, seq: int) -> LogPage:
     """The events just before `seq`."""
-    events = _take(Event.objects.filter(run=run, seq__lt=seq).order_by("-seq"))[::-1]
-    return _page(run, events, seq - 1)
+    events, has_older = _take(Event.objects.filter(run=run, seq__lt=seq).order_by("-seq"))
+    last = events[0].seq if events else seq - 1
+    has_newer = Event.objects.filter(run=run, seq__gt=last).exists()
+    return _page(run, events[::-1], seq - 1, has_older=has_older, has_newer=has_newer)
 
 
 def after(run: Run, seq: int) -> LogPage:
     """The events just after `seq`."""
-    return _page(run, _take(Event.objects.filter(run=run, seq__gt=seq).order_by("seq")), seq)
+    events, has_newer = _take(Event.objects.filter(run=run, seq__gt=seq).order_by("seq"))
+    first = events[0].seq if events else seq + 1
+    has_older = first > 1 and Event.objects.filter(run=run, seq__lt=first).exists()
+    return _page(run, events, seq, has_older=has_older, has_newer=has_newer)
 
 
-def _take(events: QuerySet[Event]) -> list[Event]:
-    """The first events, up to a number and a size; fetched in growing handfuls, since one may hold a megabyte."""
+def _take(events: QuerySet[Event]) -> tuple[list[Event], bool]:
+    """The first events, up to a number and a size, and whether there are more. One may hold a megabyte, so what they take in the
+    database, compressed, is asked first."""
+    stored = Func(F("data"), function="pg_column_size", output_field=IntegerField())
+    sizes = list(events.values_list("seq", stored)[: MOST_EVENTS + 1])
+    if not sizes:
+        return [], False
+    sums = accumulate(min(size, MOST_SHOWN) for _, size in sizes)
+    reach = next((place for place, size in enumerate(sums, 1) if size >= MOST_CHARACTERS), MOST_EVENTS)
+    ends = sorted((sizes[0][0], sizes[:reach][-1][0]))
     taken: list[Event] = []
-    characters, handful = 0, 16
-    while len(taken) < MOST_EVENTS and characters < MOST_CHARACTERS:
-        found = list(events[len(taken) : min(len(taken) + handful, MOST_EVENTS)])
-        for event in found:
-            taken.append(event)
-            characters += _size(event.data)
-            if characters >= MOST_CHARACTERS:
-                return taken
-        if len(found) < handful:
+    characters = 0
+    for event in events.filter(seq__range=ends)[:MOST_EVENTS]:
+        taken.append(event)
+        characters += _size(event.data)
+        if characters >= MOST_CHARACTERS:
             break
-        handful *= 2
-    return taken
+    return taken, len(taken) < len(sizes)
 
 
 def _size(data: Any) -> int:
@@ -98,13 +99,10 @@ def turns_of(events: Sequence[Event]) -> dict[int, Turn]:
 
 
 def _standings(run: Run, events: Sequence[Event]) -> dict[int, Standing]:
-    if not any(event.turn_id for event in events):
-        return {}
-    fields = ("run", "number", "kind", "mode", "generation", "reverts_to", "started_at")
-    return standings(run, Turn.objects.filter(run=run).order_by("number").only(*fields))
+    return standings(run, run.turns.all()) if any(event.turn_id for event in events) else {}
 
 
-def _page(run: Run, events: list[Event], last: int) -> LogPage:
+def _page(run: Run, events: list[Event], last: int, *, has_older: bool, has_newer: bool) -> LogPage:
     last = events[-1].seq if events else last
     later = _later(run, events) if last < run.next_seq - 1 else []
     return LogPage(
@@ -113,6 +111,8 @@ def _page(run: Run, events: list[Event], last: int) -> LogPage:
         first=events[0].seq if events else last + 1,
         last=last,
         has_status=any(event.kind == EventKind.STATUS for event in events),
+        has_older=has_older,
+        has_newer=has_newer,
     )
 
 

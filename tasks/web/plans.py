@@ -42,8 +42,8 @@ class Plan:
 
 def plan_of(run: Run, refused: PlanForm | None = None) -> Plan | None:
     """The plan of the newest turn that made one; `refused` is a form with it that could not be taken."""
-    made = run.turns.filter(mode=Mode.PLAN, status=RunStatus.SUCCEEDED, joined=None).order_by("-number")
-    turn = made.only("number", "answer", "run_id").first()
+    made = [turn.pk for turn in run.turns.all() if (turn.mode, turn.status, turn.joined_id) == (Mode.PLAN, RunStatus.SUCCEEDED, None)]
+    turn = Turn.objects.filter(pk=made[-1]).only("number", "answer", "run_id").first() if made else None
     is_waiting = run.status == RunStatus.WAITING
     if turn is None and refused is not None:  # whatever became of it, what was typed is shown
         turn = Turn(run=run, number=0)

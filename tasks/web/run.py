@@ -120,8 +120,8 @@ def _follow_ups(found: Run) -> list[Turn]:
     if not any(turn.status == RunStatus.QUEUED and turn.number > 1 for turn in found.turns.all()):
         return []
     files = Turn.attachments.through.objects.filter(turn=OuterRef("pk"))
-    waiting = found.turns.filter(status=RunStatus.QUEUED, number__gt=1, started_at=None, kind=TurnKind.PROMPT).order_by("number")
-    return list(waiting.only("number", "prompt", "mode", "run_id").annotate(has_files=Exists(files)))
+    waiting = Turn.objects.filter(run=found, status=RunStatus.QUEUED, number__gt=1, started_at=None, kind=TurnKind.PROMPT)
+    return list(waiting.order_by("number").only("number", "prompt", "mode", "run_id").annotate(has_files=Exists(files)))
 
 
 _GO_ON = "A follow-up goes on in the same workspace; Retry begins anew from the base commit."
