@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from tasks.errors import Conflict
 from tasks.models import (
     FINAL,
+    UNFINISHED,
     Check,
     CheckStatus,
     Event,
@@ -217,8 +218,8 @@ def _seconds(run_id: int) -> float | None:
 def tidy() -> None:
     """Reconcile's part: what was to be begun, stopped or read, and was not."""
     is_owed = Q(status=CheckStatus.UNDER_WAY) & (Q(run=None) | Q(run__status__in=FINAL))
-    goes_on = ~Q(status=CheckStatus.UNDER_WAY) & Q(run__isnull=False) & ~Q(run__status__in=FINAL)
-    for check in Check.objects.filter(is_owed | goes_on):
+    goes_on = Check.objects.exclude(status=CheckStatus.UNDER_WAY).filter(run__status__in=UNFINISHED)
+    for check in [*Check.objects.filter(is_owed), *goes_on]:  # each begins at what is unfinished, which is little
         nudge.enqueue_now(_queue(check), "tend_check", check.pk)
 
 
