@@ -257,9 +257,11 @@ def task_page(user: User, asked: QueryDict) -> TaskPage:
         tasks = tasks.filter(pk__lt=before)
     shown = list(tasks.filter(pk__gte=to)[:MOST_SHOWN]) if to else []
     if len(shown) < PAGE:
-        shown = list(tasks[:PAGE])
+        shown = list(tasks[: PAGE + 1])
+        has_older, shown = len(shown) > PAGE, shown[:PAGE]
+    else:
+        has_older = tasks.filter(pk__lt=shown[-1].pk).exists()
     last = shown[-1].pk if shown else None
-    has_older = last is not None and tasks.filter(pk__lt=last).exists()
     rows = {task.pk: TaskRow(task, []) for task in shown}
     runs = list(Run.objects.visible_to(user).filter(task__in=rows).order_by("pk"))
     for card in cards_of(runs, checks=checks_of(runs)):
