@@ -49,15 +49,24 @@
   // --- addresses -----------------------------------------------------------------------------------------------------------
   const ADDRESS = /^#(f[0-9a-f]{8})(?:-([LR])(\d+)(?:-([LR])(\d+))?)?$/;
   const cell = (section, side, number) => document.getElementById(`${section.id}-${side}${number}`);
-  // Scroll by `place`, and again while what is around gets its true height; until somebody scrolls.
+  // Scroll by `place`, and again while what is around gets its true height, however long a slow machine takes for that; until somebody
+  // scrolls.
   const SETTLES_MS = 1000;
   let held = 0;
+  let settling = null; // what is being held, until the frame after somebody scrolled
   const hold = (element, place) => {
     held += 1;
+    settling = element;
     const mine = held, until = performance.now() + SETTLES_MS;
+    let still = 0; // frames in which nothing moved
     const again = () => {
-      if (mine !== held || performance.now() > until || !element.isConnected) return;
+      if (mine !== held || (performance.now() > until && still > 2) || !element.isConnected) {
+        if (settling === element) settling = null;
+        return;
+      }
+      const before = scrollY;
       place();
+      still = scrollY === before ? still + 1 : 0;
       requestAnimationFrame(again);
     };
     again();
@@ -137,9 +146,11 @@
   const go = (element, below = 0) => {
     hold(element, () => scrollBy(0, topOf(element) - bar.offsetHeight - MARGIN - below)); // below where the bar will be
   };
+  // Somebody who presses a key again before the place is right means the one after it.
   const toFile = (by) => {
-    const all = sections(), here = current(), at = all.indexOf(here);
-    const offset = topOf(here) - edge() - MARGIN;
+    const isOnItsWay = settling?.matches(".changed-file");
+    const all = sections(), here = isOnItsWay ? settling : current(), at = all.indexOf(here);
+    const offset = isOnItsWay ? 0 : topOf(here) - edge() - MARGIN;
     const to = by > 0 ? all[offset > 2 ? at : at + 1] : all[offset < -2 ? at : at - 1];
     if (to) go(to);
     else document.querySelector(by > 0 ? ".file-sections a[rel=next]" : ".file-sections a[rel=prev]")?.click();
@@ -165,8 +176,9 @@
   };
   const HEAD = 48; // px that a file's own head takes
   const toChange = async (by) => {
-    const all = sections(), at = edge() + HEAD + MARGIN;
-    for (let place = all.indexOf(current()); all[place]; place += by) {
+    const row = settling?.closest("tr");
+    const all = sections(), at = row ? topOf(row) : edge() + HEAD + MARGIN;
+    for (let place = all.indexOf(row?.closest(".changed-file") ?? current()); all[place]; place += by) {
       const section = all[place];
       if (section.hasAttribute("data-closed")) continue;
       if (!isLoaded(section) && section.querySelector("a.load[data-soon]")) await load(section);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_a_line_has_an_address_that_opens_its_file_and_what_is_between_changes(p
     file = name(shell, "17.txt")
     page.goto(f"/runs/{run}/changes/#{file}-R250-R252")
     chosen = page.locator("tr[data-chosen]")
-    expect(chosen).to_have_count(3)
+    expect(chosen).to_have_count(3, timeout=SLOW_MS)
     expect(chosen.first).to_be_in_viewport()
     expect(chosen.first).to_contain_text("line 249")
     page.locator(f"[id='{file}-R254']").click()
@@ -93,9 +94,9 @@ def test_a_line_has_an_address_that_opens_its_file_and_what_is_between_changes(p
 
     gap = page.locator(f"[id='{file}'] tr.g").first
     gap.get_by_role("button", name="20 more lines above what is below").click()
-    expect(gap).to_contain_text("37 lines")
+    expect(gap).to_contain_text("37 lines", timeout=SLOW_MS)
     gap.get_by_role("link").click()
-    expect(page.locator(f"[id='{file}-R1']")).to_be_attached()
+    expect(page.locator(f"[id='{file}-R1']")).to_be_attached(timeout=SLOW_MS)
 
     page.get_by_role("textbox", name="Search changes").fill("line 60 changed")
     page.locator(".found-line").nth(3).click()
@@ -148,18 +149,23 @@ def test_hostile_names_and_lines_run_nothing(page: Page, shell: Shell) -> None:
     assert not dialogs
 
 
-def test_a_phone_shows_both_sides_in_one_column(browser: Browser, signed_in: Any, live_product: Product, shell: Shell) -> None:
+def test_a_phone_shows_both_sides_in_one_column_and_a_narrow_window_scrolls_them(
+    browser: Browser, signed_in: Any, live_product: Product, shell: Shell
+) -> None:
     shell("User.objects.update(diff_form='split')")
     run = shell("print(make({'a.txt': b'same\\none\\n'}, {'a.txt': b'same\\ntwo\\n'}))")
+    narrow = {"storage_state": signed_in, "base_url": live_product.url, "viewport": {"width": 360, "height": 640}}
     try:
-        with browser.new_context(storage_state=signed_in, base_url=live_product.url, viewport={"width": 360, "height": 640}) as context:
+        with browser.new_context(**narrow) as context:
             page = context.new_page()
             page.goto(f"/runs/{run}/changes/")
-            cells = page.locator(".diff.split tr.c td:nth-child(even)")
-            old, new = (cells.nth(n).bounding_box() for n in (0, 1))
-            assert old
-            assert new
-            assert new["y"] >= old["y"] + old["height"]
+            lines = page.locator(".lines-of:has(.diff.split)")
+            assert lines.evaluate("element => element.scrollWidth > 2 * element.clientWidth")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        with browser.new_context(**narrow, user_agent="Mozilla/5.0 (Android 16; Mobile; rv:150.0) Gecko/150.0 Firefox/150.0") as context:
+            page = context.new_page()
+            page.goto(f"/runs/{run}/changes/")
+            expect(page.locator(".diff.unified tr.d")).to_have_text(re.compile("one"))
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
             expect(page.locator("#tree-list")).to_be_hidden()
             page.get_by_role("button", name="Files").click()
