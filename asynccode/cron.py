@@ -11,6 +11,8 @@ cron.register(jobs.reap, queue_name=settings.QUEUE_HOST, interval=60, result_ttl
 cron.register(jobs.discard_prepared_strays, queue_name=settings.QUEUE_HOST, interval=3600, result_ttl=0, job_timeout=300)
 cron.register(jobs.forget_sessions, queue_name=settings.QUEUE_RUNS, interval=24 * 3600, result_ttl=0, job_timeout=300)
 cron.register(jobs.forget_drafts, queue_name=settings.QUEUE_RUNS, interval=3600, result_ttl=0, job_timeout=300)
+cron.register(jobs.deliver_due, queue_name=settings.QUEUE_OPERATIONS, interval=15, result_ttl=0, job_timeout=120)
+cron.register(jobs.forget_outgoing, queue_name=settings.QUEUE_RUNS, interval=3600, result_ttl=0, job_timeout=300)
 cron.register(github_jobs.enqueue_deliveries_again, queue_name=settings.QUEUE_RUNS, interval=60, result_ttl=0, job_timeout=60)
 cron.register(github_jobs.forget_deliveries, queue_name=settings.QUEUE_RUNS, interval=24 * 3600, result_ttl=0, job_timeout=300)
 cron.register(github_jobs.check_everybody, queue_name=settings.QUEUE_RUNS, interval=24 * 3600, result_ttl=0, job_timeout=3600)

@@ -74,6 +74,23 @@ def database(url: str, *, pool: int = 0) -> dict[str, object]:
     }
 
 
+def mail(url: str) -> dict[str, Any]:
+    """Django's settings for smtp://user:password@host:port (STARTTLS, unless ?tls=0) or smtps://… (TLS from the start)."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or options.keys() - {"tls"} or options.get("tls", "1") not in ("0", "1"):
+        raise ImproperlyConfigured("EMAIL_URL must look like smtp://user:password@host:587, smtp://host:25?tls=0 or smtps://host:465.")
+    is_implicit = parts.scheme == "smtps"
+    return {
+        "HOST": parts.hostname,
+        "PORT": parts.port or (465 if is_implicit else 587),
+        "HOST_USER": unquote(parts.username or ""),
+        "HOST_PASSWORD": unquote(parts.password or ""),
+        "USE_SSL": is_implicit,
+        "USE_TLS": not is_implicit and options.get("tls", "1") == "1",
+    }
+
+
 def kept_secret(data: Path, name: str) -> str:
     """A random secret kept in the data folder, made by whoever asks first."""
     path = data / "keys" / name

@@ -103,6 +103,16 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"}}
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}}
 
+# E-mail is sent to those who want it, where there is a server for it.
+SENDS_EMAIL = bool(env.text("EMAIL_URL"))
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if SENDS_EMAIL else 'dummy'}.EmailBackend"
+if SENDS_EMAIL:
+    _mail = env.mail(env.text("EMAIL_URL"))
+    EMAIL_HOST, EMAIL_PORT, EMAIL_USE_SSL, EMAIL_USE_TLS = _mail["HOST"], _mail["PORT"], _mail["USE_SSL"], _mail["USE_TLS"]
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["HOST_USER"], _mail["HOST_PASSWORD"]
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"asynccode@{urlsplit(BASE_URL).hostname}")
+
 AUTH_USER_MODEL = "tasks.User"
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"

@@ -24,7 +24,7 @@ from agents.grants import Key
 from agents.upstream import Failed
 from sandboxes.egress import HostError, PolicyError, PrivateHosts, Target, is_address, is_public, normalize, usable_addresses
 from tasks.errors import AppError, InvalidInput, NotAllowed
-from tasks.models import Credential, CredentialKind, GitHubAccount, GitHubApp, User, Variable
+from tasks.models import Credential, CredentialKind, GitHubAccount, GitHubApp, OutgoingWebhook, User, Variable
 from tasks.models.credential import PROVIDERS
 from tasks.models.encrypted import is_fresh, rotate
 
@@ -231,6 +231,7 @@ ROTATED: tuple[tuple[type[models.Model], str], ...] = (
     (Credential, "secret_encrypted"),
     (GitHubAccount, "token_encrypted"),
     (GitHubAccount, "refresh_token_encrypted"),
+    (OutgoingWebhook, "secret_encrypted"),
     (GitHubApp, "client_secret_encrypted"),
     (GitHubApp, "webhook_secret_encrypted"),
     (GitHubApp, "private_key_encrypted"),

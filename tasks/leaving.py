@@ -15,6 +15,7 @@ from tasks.models import (
     Credential,
     GitHubAccount,
     LoginLink,
+    OutgoingWebhook,
     Repo,
     Run,
     Sandbox,
@@ -51,6 +52,7 @@ def delete_account(*, user: User, name: str) -> None:
         for secrets in (LoginLink, ApiToken, GitHubAccount):
             secrets.objects.filter(user=user).delete()
         Credential.objects.filter(owner=user).delete()
+        OutgoingWebhook.objects.filter(owner=user).delete()
         Variable.objects.filter(repo__owner=user).delete()
         operations.begin(KIND, f"user:{user.pk}")
 

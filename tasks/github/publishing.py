@@ -24,7 +24,7 @@ from tasks.github_api.client import GitHub, Pull, PullExists
 from tasks.github_api.errors import GitHubError, Refused, TokenRefused
 from tasks.github_api.places import repository_of
 from tasks.models import Publication, PullRequest, RunStatus, TurnKind
-from tasks.running import backends, nudge, operations
+from tasks.running import announcing, backends, nudge, operations
 from tasks.running.operations import Progress
 
 KIND = "pull_request"
@@ -164,7 +164,9 @@ def _write_down(publication: Publication, pull: Pull, published: Published) -> N
         PullRequest.objects.filter(run=publication.run).exclude(branch=publication.branch_name).delete()
         # What checks said was said of another commit.
         PullRequest.objects.filter(run=publication.run).exclude(head_sha=published.commit).update(checks="", mergeable="", etag="")
-        row, _ = PullRequest.objects.update_or_create(run=publication.run, defaults=there)
+        row, is_new = PullRequest.objects.update_or_create(run=publication.run, defaults=there)
+        if is_new:
+            announcing.pull_request_has_changed(row)
     polling.ask_soon([row.pk])
 
 

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from tasks.models import FINAL, PullRequest, PullRequestState, Sandbox, SandboxStatus
-from tasks.running import nudge
+from tasks.running import announcing, nudge
 
 UNDECIDED = (PullRequestState.DRAFT, PullRequestState.OPEN)
 MERGEABLE = {"clean": "clean", "unstable": "clean", "has_hooks": "clean", "dirty": "conflicts", "blocked": "blocked", "behind": "behind"}
@@ -67,7 +67,7 @@ def see(pull_request_id: int, sighting: Sighting) -> Seen:
             return Seen.OLD
         if row.state == PullRequestState.MERGED and sighting.state not in (None, PullRequestState.MERGED):
             return Seen.OLD
-        before = _shown(row)
+        before, state = _shown(row), row.state
         for name in ("state", "base", "checks", "review", "mergeable", "etag"):
             if (value := getattr(sighting, name)) is not None:
                 setattr(row, name, value)
@@ -75,6 +75,8 @@ def see(pull_request_id: int, sighting: Sighting) -> Seen:
         row.save(update_fields=["state", "base", "checks", "review", "mergeable", "etag", "seen_at"])
         if _shown(row) == before:
             return Seen.SAME
+        if row.state != state:
+            announcing.pull_request_has_changed(row)
         if row.state == PullRequestState.MERGED:
             _give_back_sandbox(row.run_id)
         tell([row])

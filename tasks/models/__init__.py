@@ -17,6 +17,7 @@ from tasks.models.github_request import GitHubRequest, GitHubRequestKind, GitHub
 from tasks.models.heartbeat import Beats, Heartbeat
 from tasks.models.idempotency import IdempotencyKey
 from tasks.models.operation import Operation, OperationStatus
+from tasks.models.outgoing import OutgoingDelivery, OutgoingEvent, OutgoingState, OutgoingWebhook
 from tasks.models.patch import Patch, PatchKind
 from tasks.models.prompt_template import PromptTemplate
 from tasks.models.pull_request import Publication, PullRequest, PullRequestState
@@ -73,6 +74,10 @@ __all__ = [
     "Notify",
     "Operation",
     "OperationStatus",
+    "OutgoingDelivery",
+    "OutgoingEvent",
+    "OutgoingState",
+    "OutgoingWebhook",
     "Patch",
     "PatchKind",
     "Phase",

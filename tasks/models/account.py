@@ -40,6 +40,7 @@ class User(AbstractUser):
     notify = models.CharField(max_length=10, choices=Notify, default=Notify.NEVER)
     diff_form = models.CharField(max_length=10, choices=DiffForm, default=DiffForm.UNIFIED)
     diff_whitespace = models.CharField(max_length=10, choices=DiffWhitespace, default=DiffWhitespace.NONE, blank=True)
+    email_events = models.JSONField(default=list, blank=True)  # of OutgoingEvent
     session_salt = models.CharField(max_length=32, blank=True, editable=False)
 
     class Meta(AbstractUser.Meta):

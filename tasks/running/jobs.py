@@ -9,6 +9,8 @@ from tasks.models import Repo
 from tasks.running import operations
 from tasks.running.attachments import forget_drafts
 from tasks.running.checks import tend as tend_check
+from tasks.running.delivering import deliver, deliver_due
+from tasks.running.delivering import forget_old as forget_outgoing
 from tasks.running.ending import collect_checkpoint, finish_turn, give_up
 from tasks.running.losing import sandbox_lost
 from tasks.running.prepared import discard as discard_prepared
@@ -23,6 +25,8 @@ from tasks.running.telling import deliver_message, deliver_stop
 
 __all__ = [
     "collect_checkpoint",
+    "deliver",
+    "deliver_due",
     "deliver_message",
     "deliver_stop",
     "destroy_sandbox",
@@ -31,6 +35,7 @@ __all__ = [
     "dispatch",
     "finish_turn",
     "forget_drafts",
+    "forget_outgoing",
     "forget_sessions",
     "give_up",
     "hand_turn",

@@ -13,7 +13,7 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from tasks.models import ACTIVE, FINAL, Event, EventKind, Run, RunStatus, Turn
-from tasks.running import counting, events, nudge
+from tasks.running import announcing, counting, events, nudge
 
 S = RunStatus
 MOVES: dict[RunStatus, frozenset[RunStatus]] = {
@@ -88,6 +88,8 @@ def finish(
             return False
         if to in OVER and to != S.CANCELED and Turn.objects.filter(run=run_id, status=S.QUEUED).exists():
             requeue(run_id, source=[to], not_before=not_before)
+        else:
+            announcing.run_is_over(run_id, to)
         nudge.dispatch()
         return True
 

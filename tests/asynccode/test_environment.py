@@ -104,3 +104,22 @@ def test_a_kept_secret_is_made_once_even_by_many_at_the_same_time(tmp_path: Path
     files = list((tmp_path / "data/keys").iterdir())
     assert [file.name for file in files] == ["key"]
     assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://me:p%40ss@mail.example.org", ("mail.example.org", 587, "me", "p@ss", False, True)),
+        ("smtp://localhost:25?tls=0", ("localhost", 25, "", "", False, False)),
+        ("smtps://mail.example.org", ("mail.example.org", 465, "", "", True, False)),
+    ],
+)
+def test_a_mail_server_in_all_its_parts(url: str, expected: tuple[object, ...]) -> None:
+    found = environment.mail(url)
+    assert tuple(found[name] for name in ("HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_SSL", "USE_TLS")) == expected
+
+
+@pytest.mark.parametrize("url", ["mail.example.org", "http://mail.example.org", "smtp://", "smtp://host?ssl=1", "smtp://host?tls=yes"])
+def test_a_mail_server_that_cannot_be_understood_is_refused(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="EMAIL_URL must look like"):
+        environment.mail(url)
