@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from tasks.review.diffs import anchor
 from tests.browser.pages import SLOW_MS, choose_shell
 from tests.github.server import GitHubServer, github_server
 from tests.spine.product import BRISK, GIT, Product
@@ -145,6 +146,20 @@ def test_from_signing_in_with_github_to_a_merged_pull_request(
     subprocess.run(clone, check=True)
     pushed = subprocess.run([*GIT, "-C", str(tmp_path / "clone"), "rev-parse", f"{branch}^{{tree}}"], capture_output=True, check=True)
     assert f"tree {pushed.stdout.decode().strip()}\n" in product.text(runs[1])
+
+    page.goto(f"{product.url}/runs/{runs[1]}/changes/")
+    page.locator(f"#{anchor('README.md')}-R2").click()
+    page.keyboard.press("c")
+    page.get_by_role("textbox", name="Comment").fill("Why @octo?")
+    page.get_by_role("button", name="Save draft").click()
+    page.locator("#drafts > details > summary").click()
+    page.get_by_role("link", name="Post as review of #1").click()
+    page.get_by_label("Summary, if any").fill("Nearly there.")
+    page.get_by_role("button", name="Post review").click()
+    [review] = github.reviews("acme/shop", 1)
+    expect(page.get_by_role("link", name="posted")).to_have_attribute("href", review["html_url"])
+    assert [(one["path"], one["line"], one["body"]) for one in review["comments"]] == [("README.md", 2, "Why @octo?")]
+    assert (review["user"]["login"], review["body"].startswith("Nearly there.")) == ("octo", True)
 
     page.goto(f"{product.url}/runs/{runs[1]}/")
     chip = page.locator("a.pull[data-state]").first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from urllib.parse import unquote
 
 from tests.github.emulator import Answer
 from tests.github.repositories import Repository
@@ -17,7 +18,7 @@ _NOT_IN_DIFF = "Pull request review thread line must be part of the diff"
 
 def _compare(world: World, request: Request, repository: Repository, base: str, head: str) -> Answer:
     """What `head` has changed since both parted; 300 files, which page 1 has all."""
-    tips = [repository.tip(ref) for ref in (base, head)]
+    tips = [repository.tip(unquote(ref)) for ref in (base, head)]
     if not all(tips):
         return error(404, "Not Found")
     is_first = request.query.get("page", "1") == "1"

@@ -311,9 +311,10 @@ def test_what_is_not_resolved_is_read_with_file_and_line(github: GitHub, shop: s
 def test_a_diff_is_read_hunk_by_hunk(github: GitHub, shop: str, server: GitHubServer) -> None:
     lines = [f"{number}\n" for number in range(1, 31)]
     server.push(shop, "main", {"long.txt": "".join(lines), "old.txt": "one\ntwo\nthree\n"})
+    server.push(shop, "release/2", {"own.txt": "2\n"})
     lines[1], lines[25] = "second\n", "-- 26\n"
     server.push(shop, "topic", {"long.txt": "".join(lines), "old.txt": None, "new.txt": "one\ntwo\nthree\nfour\n", "pic.png": b"\0\1"})
-    found = {file.path: file for file in github.differences(shop, "main", server.branches(shop)["topic"])}
+    found = {file.path: file for file in github.differences(shop, "release/2", server.branches(shop)["topic"])}
     assert {path: file.old_path for path, file in found.items()} == {"long.txt": "long.txt", "new.txt": "old.txt", "pic.png": "pic.png"}
     first, second = found["long.txt"].hunks
     assert (first.sides["LEFT"][2], first.sides["RIGHT"][2], first.sides["RIGHT"][5]) == ("2", "second", "5")
