@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
-from tasks.review.statistics import DAYS, Score, scores
+from tasks.review.statistics import DAYS, Score, recent_scores
 from tasks.web import plots
 from tasks.web.access import Request
 from tasks.web.cards import dollars, time_of
@@ -66,10 +66,11 @@ def statistics(request: Request) -> HttpResponse:
     """`days` is 30, 90 or all; operators may ask for `of=all`, the whole installation."""
     days = next((days for days in DAYS if str(days) == request.GET.get("days", str(DAYS[0]))), None)
     everybody = request.user.is_operator and request.GET.get("of") == "all"
-    found = scores(user=request.user, everybody=everybody, days=days)
+    found, as_of = recent_scores(user=request.user, everybody=everybody, days=days)
     rows = [ScoreRow(number, score) for number, score in enumerate(found, 1)]
     context = {
         "rows": rows,
+        "as_of": as_of,
         "days": days,
         "spans": DAYS,
         "everybody": everybody,

@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks.models import Run, Task, User
+from tasks.review import statistics
 from tasks.review.statistics import scores
 from tasks.web.plots import nice_end, nice_time
 
@@ -68,3 +69,16 @@ def test_others_runs_are_for_operators_who_ask(as_alice: Client, as_bob: Client,
 def test_axes_end_at_round_numbers(most: float, end: float) -> None:
     assert nice_end(most) == pytest.approx(end)
     assert [nice_time(seconds) for seconds in (4, 61, 460, 10**9)] == [5, 75, 600, 10**9]
+
+
+def test_what_takes_long_to_count_is_kept_for_a_while(
+    as_alice: Client, task: Task, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "LONG_S", 0)
+    monkeypatch.setattr(statistics, "MOST_KEPT_S", 60)
+    monkeypatch.setattr(statistics, "KEPT", 100_000)
+    assert "As of" not in text(as_alice)
+    over(make_run, task, "claude", 60, "0.60", model="sonnet")
+    assert re.search(r"As of \d\d:\d\d UTC", kept := text(as_alice))
+    assert "sonnet" not in kept
+    assert "sonnet" in text(as_alice, "?days=90")  # which is counted by itself
