@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+from django.http import Http404
 from ninja import Query, Router
 
 from tasks.api import runs as run_views
@@ -12,7 +13,7 @@ from tasks.api import schemas
 from tasks.api.auth import Request
 from tasks.api.finding import find_task
 from tasks.api.paging import Id, address
-from tasks.errors import AppError, InvalidInput
+from tasks.errors import AppError
 from tasks.git import mirrors
 from tasks.models import Patch, Run, Task
 from tasks.review import compare, times
@@ -49,8 +50,8 @@ def compare_runs(
 def _compared(task: Task, wanted: Sequence[int]) -> tuple[list[Run], list[Patch]]:
     """The runs to be compared, with the newest patch of each."""
     every = list(task.runs.order_by("pk"))
-    if missing := set(wanted) - {run.pk for run in every}:
-        raise InvalidInput(f"The task has no run {min(missing)}.", field="runs")
+    if set(wanted) - {run.pk for run in every}:
+        raise Http404
     patches = {patch.run_id: patch for patch in Patch.objects.newest_of(every).counted()}
     able = [run for run in every if run.pk in patches and (not wanted or run.pk in wanted)][:MOST_RUNS]
     for run in able:

@@ -43,11 +43,12 @@ _LastEventId = Annotated[
     int | None,
     Header(alias="Last-Event-ID", ge=0, le=BIGGEST, description="The seq to go on after, as browsers send it; counts before `after`."),
 ]
+_EVENT = {"type": "object", "required": ["data"], "properties": {name: {"type": "string"} for name in ("id", "event", "data")}}
 _AS_STREAM: dict[str, Any] = {
     "responses": {
         200: {
             "description": "Each event has its seq as `id` and an Event as `data`; the last one is named `end`.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         }
     }
 }

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.test import Client
 
 from tasks import tokens
 from tasks.models import User
 
 ROOT = "/api/v1"
+
+
+async def _whole(parts: AsyncIterator[bytes]) -> bytes:
+    return b"".join([part async for part in parts])
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Program:
         path = path if path.startswith(("http", ROOT)) else ROOT + path
         data = body if isinstance(body, bytes | str) else "" if body is None else json.dumps(body)
         response = self.client.generic(method, path, data, content_type="application/json", headers=headers)
-        content = response.content if not response.streaming else b"".join(response.streaming_content)
+        content = async_to_sync(_whole)(response.streaming_content) if response.streaming else response.content
         is_json = "json" in response.headers.get("Content-Type", "")
         return Answer(response.status_code, json.loads(content) if is_json and content else None, dict(response.headers), content)
 
