@@ -47,9 +47,8 @@ def wanted(request: Request, name: str = "runs") -> list[int]:
     return [int(word) for word in words if word.isascii() and word.isdecimal() and len(word) <= 18]
 
 
-def _runs(request: Request, task: Task, most: int) -> tuple[list[Run], list[Run], dict[int, Patch]]:
-    """All runs with a patch, those that are asked for (else the first that changed something), and the patches."""
-    every = list(task.runs.order_by("pk"))
+def _runs(request: Request, every: Sequence[Run], task: Task, most: int) -> tuple[list[Run], list[Run], dict[int, Patch]]:
+    """Of all runs of a task those with a patch, those that are asked for (else the first that changed something), and the patches."""
     patches = counted_patches([run.pk for run in every])
     able = [run for run in every if run.pk in patches]
     for run in able:
@@ -66,7 +65,8 @@ def _runs(request: Request, task: Task, most: int) -> tuple[list[Run], list[Run]
 @require_GET
 def compare(request: Request, pk: int) -> HttpResponse:
     task = find_task(request, pk)
-    able, shown, patches = _runs(request, task, MOST_RUNS)
+    every = list(task.runs.order_by("pk"))
+    able, shown, patches = _runs(request, every, task, MOST_RUNS)
     found = comparison(task, shown, patches)
     order = Order.PATH if request.GET.get("order") == Order.PATH else Order.TOUCHED
     matrix, only = _matrix(found, order, wanted(request, "only"))
@@ -75,6 +75,7 @@ def compare(request: Request, pk: int) -> HttpResponse:
     context: dict[str, Any] = {
         "task": task,
         "choices": choices(able, shown),
+        "without": [run for run in every if run.pk not in patches],
         "compared": found,
         "rows": _shown_rows(task, found, matrix, start) if matrix else [],
         "matrix": matrix,
@@ -173,7 +174,7 @@ def compare_file(request: Request, pk: int) -> HttpResponse:
 
 
 def _file_context(request: Request, task: Task) -> dict[str, Any]:
-    able, shown, patches = _runs(request, task, MOST_SIDES)
+    able, shown, patches = _runs(request, list(task.runs.order_by("pk")), task, MOST_SIDES)
     if not shown:
         raise Http404
     against = next((run for run in able if [run.pk] == wanted(request, "against")), None)

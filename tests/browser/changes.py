@@ -1,4 +1,5 @@
-"""Runs with changes, made as rows: for `manage.py shell`, and for the shell of a `Product`. `make` gives a run, `again` changes it."""
+"""Runs with changes, made as rows: for `manage.py shell`, and for the shell of a `Product`. `make` gives a run, `again` changes it,
+`beside` gives its task another one."""
 
 from __future__ import annotations
 
@@ -16,6 +17,20 @@ from tests.tasks.review.conftest import Workshop
 
 Files = dict[str, bytes | None]
 _workshops: dict[int, Workshop] = {}
+
+
+def beside(pk: int, new: Files, **fields: Any) -> int:
+    """The id of another run of the same task, that made `new` of the same commit."""
+    task, workshop = Run.objects.get(pk=pk).task, _workshops[pk]
+    attempt = task.runs.count() + 1
+    made = {"agent": "shell", "attempt": attempt, "backend": "local", "branch": f"asynccode/{attempt}", "status": "succeeded"}
+    run = Run.objects.create(task=task, **made | fields)
+    turn = Turn.objects.create(run=run, number=1, prompt="x", author=task.owner, status=run.status)
+    workshop.git("reset", "-q", "--hard")
+    workshop.git("clean", "-qfd")
+    _workshops[run.pk] = workshop
+    _patch(run, turn, new)
+    return run.pk
 
 
 def make(old: Files, new: Files, *, status: str = "succeeded") -> int:

@@ -9,9 +9,24 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from tasks import accounts
-from tasks.models import ApiToken, Operation, Patch, PreparedEnvironment, PromptTemplate, Repo, Run, Sandbox, Task, Turn, User
+from tasks.models import (
+    ApiToken,
+    Artifact,
+    Check,
+    Operation,
+    Patch,
+    PreparedEnvironment,
+    PromptTemplate,
+    Repo,
+    Run,
+    Sandbox,
+    Task,
+    Turn,
+    User,
+)
+from tasks.review.diffs import anchor
 from tasks.running import events
-from tests.browser.changes import make
+from tests.browser.changes import beside, make
 
 owner = User.objects.filter(is_staff=True).order_by("pk").first()
 newcomer = User.objects.create_user("newcomer")
@@ -195,6 +210,24 @@ changed = make(
         "odd \u202e <name>.txt": "a\u202eb\n".encode(),
     },
 )
+turn = Turn.objects.get(run=changed)
+for path, content, why in (("shots/home.png", PICTURE, ""), ("report <b>.html", b"<h1>", ""), ("film.mp4", b"", "size")):
+    kept = {"sha256": "0" * 64 if content else "", "left_out": why, "secrets_found": ["TOKEN"] if path.startswith("report") else []}
+    Artifact.objects.create(run_id=changed, turn=turn, path=path, content=content, size=len(content), **kept)
+over = {"agent": "codex", "model": "gpt-5", "started_at": now - timedelta(minutes=3), "finished_at": now, "cost_usd": "0.31"}
+other = beside(
+    changed,
+    {"src/app/main.py": b"".join([*lines[:60], b"def new():\n", b"    return 2\n", *lines[62:]]), "gone.sh": None, "yarn.lock": b"x\n"},
+    chosen_at=now,
+    **over,
+)
+failing = beside(changed, {"docs/guide.md": b"# Guide\n", "yarn.lock": b"y\n"}, **over | {"status": "failed", "error": "The tests fail."})
+compared = Run.objects.get(pk=changed).task
+alike = {"repo": compared.repo, "base_commit": compared.base_commit, "backend": "local", "command": "make test"}
+base_check = Check.objects.create(status="failed", output="1 failed\n", exit_code=1, **alike)
+for pk, status in ((changed, "passed"), (other, "failed"), (failing, "errored")):
+    Check.objects.create(patch=Patch.objects.get(run=pk), base=base_check, status=status, output="1 failed\n", seconds=3, **alike)
+Repo.objects.filter(pk=compared.repo_id).update(check_command="make test")
 bare = {"500": render_to_string("500.html"), "503": render_to_string("503.html", {"is_read": True, "seconds": 5})}
 sys.stdout.write(
     json.dumps(
@@ -206,6 +239,10 @@ sys.stdout.write(
             "token": token.pk,
             "bare": bare,
             "changed": changed,
+            "compared": compared.pk,
+            "other": other,
+            "failing": failing,
+            "main_file": anchor("src/app/main.py"),
             "link": accounts.create_login_link(user=newcomer),
             **ids,
         }

@@ -91,6 +91,17 @@ def test_each_run_s_check_is_there_and_can_be_done_again(as_alice: Client, task:
     assert "Check queued" in text(page(as_alice, task))
 
 
+def test_what_is_nothing_to_compare_is_told(as_alice: Client, task: Task, attempt: Callable[..., Run], make_run: MakeRun) -> None:
+    failed = make_run(task, status="failed")
+    assert "Nothing to compare yet" in page(as_alice, task)
+    attempt(FIRST)
+    shown = text(page(as_alice, task))
+    assert f"{failed.label} has no patch." in shown
+    assert "By path" not in shown
+    attempt(FIRST)
+    assert "All of these runs left the same." in text(page(as_alice, task))
+
+
 def test_only_the_runs_that_are_asked_for(as_alice: Client, task: Task, attempt: Callable[..., Run]) -> None:
     first, second = attempt(FIRST), attempt(SECOND)
     assert "basket" not in page(as_alice, task, f"?runs={first.pk}")
