@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from tasks.api import agents, comparisons, errors, events, patches, pulls, repos, runs, stream, tasks, turns, usage
+from tasks.api import agents, comments, comparisons, errors, events, patches, pulls, repos, runs, stream, tasks, turns, usage
 from tasks.api.auth import Token
 from tasks.api.openapi import DESCRIPTION, Api
 
@@ -25,7 +25,7 @@ api = Api(
     openapi_extra={"info": {"license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}}},
 )
 errors.install(api)
-for module in (agents, repos, tasks, runs, turns, events, stream, patches, comparisons, pulls, usage):
+for module in (agents, repos, tasks, runs, turns, events, stream, patches, comparisons, comments, pulls, usage):
     api.add_router("", module.router)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.test import Client
 
-from tasks import tokens
+from tasks import limits, tokens
 from tasks.models import User
 
 ROOT = "/api/v1"
@@ -55,6 +56,12 @@ class Program:
 
     def post(self, path: str, body: Any = None, **more: Any) -> Answer:
         return self.ask("POST", path, body, **more)
+
+
+@pytest.fixture(autouse=True)
+def own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bad tokens of each test are counted by themselves."""
+    monkeypatch.setattr(limits, "TOKENS", replace(limits.TOKENS, name=secrets.token_hex(8)))
 
 
 @pytest.fixture
