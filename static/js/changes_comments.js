@@ -49,12 +49,8 @@
     if (!block) return;
     const section = sectionOf(block);
     if (section) lift(section);
-    for (const old of itemsOf(block)) {
-      carry(old, fresh.querySelector(`#${old.id}`));
-      if (section) old.remove();
-    }
-    if (section) block.prepend(...fresh.childNodes);
-    else block.replaceChildren(...fresh.childNodes);
+    for (const old of itemsOf(block)) carry(old, fresh.querySelector(`#${old.id}`));
+    block.replaceChildren(...fresh.childNodes, ...block.querySelectorAll(".writing"));
     if (section) place(section);
   };
   const renewDrafts = (fresh) => {

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django.core.signing import BadSignature, Signer
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from tasks.comments import Sides
 from tasks.errors import Conflict
-from tasks.models import ACTIVE, Comment, CommentSide, Run, RunStatus, User
+from tasks.models import ACTIVE, Comment, CommentSide, Run, RunStatus, Turn, User
 from tasks.review.diffs import File, anchor
 from tasks.review.placing import Place, places
 from tasks.review.trees import Change
@@ -58,20 +57,19 @@ class Commented:
         return gist(self.comment.body)
 
     @property
-    def turn_address(self) -> str:
-        """Where in the run's log the turn is that has it, or had it."""
+    def turn(self) -> Turn | None:
+        """The turn that has it, or had it: for a message to an agent at work, that one."""
         turn = self.comment.turn
-        return reverse("run-turn", args=[turn.run_id, (turn.joined or turn).number]) if turn and not self.comment.is_draft else ""
+        return turn and (turn.joined or turn)
 
     @property
     def state(self) -> str:
         """How it stands: draft, posted, waits, at work, answered, or unanswered (the turn that had it failed)."""
         if self.comment.is_draft:
             return "draft"
-        turn = self.comment.turn
-        if turn is None:
+        if self.turn is None:
             return "posted"
-        status = (turn.joined or turn).status
+        status = self.turn.status
         if status == RunStatus.QUEUED:
             return "waits"
         if status in ACTIVE:

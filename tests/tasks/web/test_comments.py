@@ -156,7 +156,7 @@ def test_sent_ones_are_answered_by_the_next_turn(as_alice: Client, run: Run, wor
     workshop.patch(turn, {"a.txt": b"one\nzwei\nthree\nfour\n"})
     assert comments(page(as_alice, run)) == [("", "draft", "Not yet"), (f"{A}-R1", "answered", "Fine."), ("", "answered", "Why?")]
     Turn.objects.filter(pk=turn.pk).update(status=RunStatus.FAILED)
-    assert "its turn failed" in page(as_alice, run)
+    assert "turn 2 failed" in page(as_alice, run)
 
 
 def test_where_lines_are_by_now_is_sent(as_alice: Client, run: Run, workshop: Workshop) -> None:
