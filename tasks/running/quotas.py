@@ -19,6 +19,13 @@ CAP = (
     " (SELECT at_once FROM tasks_quota WHERE scope = 'user' AND user_id IS NULL), %(per_user)s)"
 )
 
+# In SQL, how many runs may be active in all, and whether a user `owner_id` shares a group's quota.
+SITE_MOST = "least(%(all)s, (SELECT at_once FROM tasks_quota WHERE scope = 'site'))"
+IS_GROUPED = (
+    "EXISTS (SELECT FROM tasks_quota q JOIN tasks_user_groups g ON g.group_id = q.group_id"
+    " WHERE g.user_id = owner_id AND q.at_once IS NOT NULL)"
+)
+
 
 class QuotaUsedUp(AppError):
     """So many runs may not be begun today; the message says of whose quota that is."""

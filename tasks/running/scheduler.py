@@ -162,23 +162,24 @@ class Place:
 
 def places(run_ids: list[int]) -> dict[int, Place]:
     """The places of those of `run_ids` that are queued."""
-    most = quotas.site_most()
     with connection.cursor() as cursor:
         cursor.execute(
             _QUEUE + ", placed AS (SELECT *, active + rank AS share,"
             " row_number() OVER (ORDER BY is_ready DESC, is_check, active + rank, queued_at, id) AS position,"
             " row_number() OVER (PARTITION BY is_ready, needs ORDER BY is_check, active + rank, queued_at, id) AS among FROM queue)"
             " SELECT id, position, is_ready, share <= cap, needs, among, agent,"
-            " ceil(extract(epoch FROM not_before - clock_timestamp()))::int, (SELECT sum(runs) FROM active) >= %(most)s, is_check,"
-            " owner_id, cap FROM placed WHERE id = ANY(%(runs)s)",
-            {"per_user": settings.MAX_ACTIVE_RUNS_PER_USER, "most": most, "runs": run_ids},
+            " ceil(extract(epoch FROM not_before - clock_timestamp()))::int, (SELECT sum(runs) FROM active), is_check,"
+            f" owner_id, cap, {quotas.SITE_MOST}, {quotas.IS_GROUPED} FROM placed WHERE id = ANY(%(runs)s)",
+            {"per_user": settings.MAX_ACTIVE_RUNS_PER_USER, "all": settings.MAX_ACTIVE_RUNS, "runs": run_ids},
         )
         rows = cursor.fetchall()
     found = {}
-    installing = installs.reasons({agent for *_, agent, seconds, _, _, _, _ in rows if (seconds or 0) > 0})
+    installing = installs.reasons({agent for _, _, _, _, _, _, agent, seconds, *_ in rows if (seconds or 0) > 0})
     shortage = capacity.Shortage.of() if any(needs for _, _, _, _, needs, *_ in rows) else None
-    full = [share for share in quotas.shares({row[-2] for row in rows}) if share.left <= 0] if rows else []
-    for run_id, position, is_ready, is_within_share, needs, among, agent, seconds, is_full, is_check, owner, cap in rows:
+    grouped = {owner for *_, owner, _, _, is_grouped in rows if is_grouped}
+    full = [share for share in quotas.shares(grouped) if share.left <= 0] if grouped else []
+    for run_id, position, is_ready, is_within_share, needs, among, agent, seconds, active, is_check, owner, cap, most, _ in rows:
+        is_full = (active or 0) >= most
         group = next((share for share in full if owner in share.members), None)
         short = shortage.of_need(needs) if shortage is not None else ""
         if seconds is not None and seconds > 0 and agent in installing:
