@@ -1,6 +1,7 @@
-"""The pages of a filled installation, visited one after the other: `python -m bench.visits TASKS` in the installation's environment.
+"""The pages of a filled installation, visited one after the other: `python -m bench.visits TASKS FOLDER TRIES` in its environment.
 
-Prints JSON: {"insert_s", "tasks", "runs", "events", "ms": {page: median milliseconds}, "queries": {page: number}, "periodic": {…}}.
+Prints JSON: {"insert_s", "tasks", "runs", "events", "ms": {page: median milliseconds}, "queries": {page: number}, "periodic": {what:
+median milliseconds}, "asked": {page: [seconds and statement]}}.
 """
 
 from __future__ import annotations
@@ -25,12 +26,10 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 
 from bench import world  # noqa: E402
 from tasks.models import Run, User  # noqa: E402
+from tasks.review.statistics import scores  # noqa: E402
 from tasks.running import reconcile, scheduler  # noqa: E402
 from tasks.web.activity import Endings  # noqa: E402
 from tasks.web.consumers import RunConsumer, TaskConsumer, UserConsumer  # noqa: E402
-
-TRIES = 9
-TIMES = 5  # of what is not a page
 
 
 def _part(target: str, trigger: str = "") -> dict[str, str]:
@@ -77,7 +76,7 @@ def _pages(made: world.World) -> dict[str, tuple[str, dict[str, str]]]:
         "admin": "/admin/",
         "admin_runs": "/admin/tasks/run/",
         "admin_runs_failed": "/admin/tasks/run/?status__exact=failed",
-        "admin_runs_page": "/admin/tasks/run/?p=50",
+        "admin_runs_page": f"/admin/tasks/run/?p={min(50, made.runs // 50)}",
         "admin_runs_agent": "/admin/tasks/run/?agent=gemini",
         "admin_runs_found": "/admin/tasks/run/?q=bader",
         "admin_run": f"/admin/tasks/run/{made.long_run}/change/",
@@ -147,11 +146,19 @@ def _rolled_back(act: Callable[[], Any]) -> Callable[[], None]:
     return wrapped
 
 
-def _periodic() -> dict[str, Callable[[], Any]]:
-    return {"reconcile": _rolled_back(reconcile.reconcile), "dispatch": _rolled_back(scheduler.dispatch)}
+def _periodic(user: User) -> dict[str, Callable[[], Any]]:
+    def count(*, everybody: bool) -> Callable[[], Any]:
+        return lambda: scores(user=user, everybody=everybody, days=None)
+
+    return {
+        "reconcile": _rolled_back(reconcile.reconcile),
+        "dispatch": _rolled_back(scheduler.dispatch),
+        "count_statistics": count(everybody=False),
+        "count_statistics_everybody": count(everybody=True),
+    }
 
 
-def main(tasks: int, home: Path) -> dict[str, Any]:
+def main(tasks: int, home: Path, tries: int) -> dict[str, Any]:
     call_command("migrate", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
     made = world.make(tasks, home)
@@ -159,23 +166,23 @@ def main(tasks: int, home: Path) -> dict[str, Any]:
     client = Client(SERVER_NAME="localhost")
     client.force_login(user)
     result: dict[str, Any] = {"insert_s": made.insert_s, "tasks": made.tasks, "runs": made.runs, "events": made.events}
-    result |= {"ms": {}, "queries": {}, "periodic": {}, "slow": {}}
+    result |= {"ms": {}, "queries": {}, "periodic": {}, "asked": {}}
 
     def note(name: str, ms: float, asked: list[dict[str, str]]) -> None:
         result["ms"][name], result["queries"][name] = ms, len(asked)
-        result["slow"][name] = [f"{query['time']} {query['sql']}" for query in asked]
+        result["asked"][name] = [f"{query['time']} {query['sql']}" for query in asked]
 
     for name, (address, headers) in _pages(made).items():
-        note(name, *_measured(lambda address=address, headers=headers: _visited(client, address, headers), TRIES))  # type: ignore[misc]
+        note(name, *_measured(lambda address=address, headers=headers: _visited(client, address, headers), tries))  # type: ignore[misc]
     for name, act in _sockets(user, made.long_run).items():
-        note(name, *_measured(act, TRIES))
-    for name, act in _periodic().items():
-        ms, asked = _measured(act, TIMES)
+        note(name, *_measured(act, tries))
+    for name, act in _periodic(user).items():
+        ms, asked = _measured(act, tries)
         result["periodic"][name] = ms
-        result["slow"][name] = [f"{query['time']} {query['sql']}" for query in asked]
+        result["asked"][name] = [f"{query['time']} {query['sql']}" for query in asked]
     assert not settings.DEBUG
     return result
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]), Path(sys.argv[2]))))
+    print(json.dumps(main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))))

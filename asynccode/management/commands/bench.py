@@ -22,9 +22,10 @@ class Command(BaseCommand):
         parser.add_argument("name", choices=known)
         parser.add_argument("--json", action="store_true")
         parser.add_argument("--seconds", type=int, help="how long the script runs, where the bench has one (for a quick look)")
+        parser.add_argument("--tasks", type=int, help="how many tasks there are, where the bench makes some (for a quick look)")
 
     def handle(self, *args: Any, name: str, **options: Any) -> None:
-        chosen = {"seconds": options["seconds"]} if options["seconds"] else {}
+        chosen = {key: options[key] for key in ("seconds", "tasks") if options[key]}
         report = import_module(f"bench.{name}").run(**chosen)
         if options["json"]:
             self.stdout.write(json.dumps(report.as_json()))
