@@ -21,6 +21,8 @@ from tasks.running.redact import Redactor
 logger = logging.getLogger(__name__)
 
 _MB = 2**20
+_MOST_NAMED = 101  # of those left out; a supervisor of ours names no more
+_MOST_BYTES = 2**62  # that a row can tell of
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,11 @@ def collect(turn: Turn) -> Found | None:
     try:
         told = _fetch(turn)
         found = Found(
-            {_shown(path): content for path, content in told.files},
-            {_shown(each["path"]): (int(each["bytes"]), str(each["reason"])[:40]) for each in told.left_out},
+            {_shown(path): content for path, content in told.files[: settings.MAX_ARTIFACTS + _MOST_NAMED]},
+            {
+                _shown(each["path"]): (min(max(int(each["bytes"]), 0), _MOST_BYTES), _shown(each["reason"])[:40])
+                for each in told.left_out[:_MOST_NAMED]
+            },
         )
         return Found({}, {}) if (found.files or found.left_out) and _is_the_repositorys(turn) else found
     except SandboxGone:

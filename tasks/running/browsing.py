@@ -36,12 +36,31 @@ def sandbox_of(run: Run) -> Row | None:
 def entries(row: Row, folder: str, *, first: int, most: int) -> tuple[list[Entry], int] | None:
     """At most `most` entries of a folder of the workspace from number `first` on, and how many there are; None when there is no such
     folder. Unseen when the sandbox does not say."""
-    return _asked(row, lambda box: box.look(folder, first=first, most=most))
+
+    async def look(box: Sandbox) -> tuple[list[Entry], int]:
+        found, count = await box.look(folder, first=first, most=most)
+        return [_sensible(entry) for entry in found[:most]], int(count)
+
+    return _asked(row, look)
 
 
 def content(row: Row, path: str, *, most: int) -> tuple[bytes, int] | None:
     """At most `most` bytes of a file of the workspace, and its whole size; None when there is none. Unseen as above."""
-    return _asked(row, lambda box: box.read(path, most=most))
+
+    async def read(box: Sandbox) -> tuple[bytes, int]:
+        found, whole = await box.read(path, most=most)
+        return found[:most], max(int(whole), 0)
+
+    return _asked(row, read)
+
+
+def _sensible(entry: Entry) -> Entry:
+    """The entry, if a file can have such a name and size: at E2B it is only a claim."""
+    for text in (entry.name, entry.target):
+        text.encode(errors="surrogateescape")
+    if not entry.name or {"/", "\0"} & set(entry.name) or not isinstance(entry.size, int) or entry.size < 0:
+        raise ValueError("No file can be so.")
+    return entry
 
 
 def _asked(row: Row, question: Callable[[Sandbox], Awaitable[T]]) -> T | None:
@@ -58,5 +77,5 @@ def _asked(row: Row, question: Callable[[Sandbox], Awaitable[T]]) -> T | None:
         return None
     except (SandboxError, TimeoutError) as error:
         raise Unseen("The sandbox of this run does not answer just now.") from error
-    except (KeyError, TypeError, ValueError) as error:  # it is not ours alone, so its answer may make no sense
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # it is not ours alone, so its answer may make no sense
         raise Unseen("The sandbox of this run gave an answer that makes no sense.") from error

@@ -101,12 +101,23 @@ def test_a_sandbox_that_does_not_say_holds_up_nothing(make_run: MakeRun, local: 
     assert kept(run) == {}
 
 
-def test_an_answer_that_makes_no_sense_holds_up_nothing(make_run: MakeRun, box: FakeBox) -> None:
+@pytest.mark.parametrize("path", [7, "\ud800", None])
+def test_an_answer_that_makes_no_sense_holds_up_nothing(make_run: MakeRun, box: FakeBox, path: object) -> None:
     run = make_run(sandbox=True, status=RunStatus.RUNNING)
-    box.collected = Collected([("a", b"x")], [{"path": 7}])
+    box.collected = Collected([("a", b"x")], [{"path": path, "bytes": 1, "reason": "size"}])
     end(run, box)
     assert run.status == RunStatus.SUCCEEDED
     assert kept(run) == {}
+
+
+def test_an_answer_without_end_is_cut(make_run: MakeRun, box: FakeBox, settings: Settings) -> None:
+    settings.MAX_ARTIFACTS = 3
+    run = make_run(sandbox=True, status=RunStatus.RUNNING)
+    named = [{"path": f"lost {number}", "bytes": -(10**30) if number % 2 else 10**30, "reason": "\0" * 99} for number in range(500)]
+    box.collected = Collected([(f"{number}", b"") for number in range(500)], named)
+    end(run, box)
+    assert run.status == RunStatus.SUCCEEDED
+    assert len(kept(run)) == 3 + 101 + 101
 
 
 def test_any_name_can_be_kept(make_run: MakeRun, box: FakeBox) -> None:

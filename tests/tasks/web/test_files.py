@@ -13,6 +13,7 @@ from django.core.cache import cache
 from django.test import Client
 from pytest_django import Settings
 
+from sandboxes.base import Entry, EntryKind
 from sandboxes.errors import SandboxError, SandboxGone
 from tasks.models import Artifact, PatchKind, Run, RunStatus, Sandbox, Turn
 from tasks.running import backends, browsing
@@ -237,6 +238,19 @@ def test_a_sandbox_that_does_not_answer_gives_way_to_the_checkpoint(
     assert "does not answer just now" in page
     assert "last checkpoint" in page
     assert "file checked.txt&at=2" in names(page)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a/b", "", "\0", 7])
+def test_an_answer_that_makes_no_sense_gives_way_too(
+    as_alice: Client, live: Run, box: FakeBox, monkeypatch: pytest.MonkeyPatch, name: Any
+) -> None:
+    async def look(*args: Any, **more: Any) -> Any:
+        return [Entry(name, EntryKind.FILE)], 1
+
+    monkeypatch.setattr(box, "look", look)
+    page = text(as_alice, live)
+    assert "makes no sense" in page
+    assert "file README.md&at=1" in names(page)
 
 
 def test_one_that_is_slow_is_not_waited_for(as_alice: Client, live: Run, box: FakeBox, monkeypatch: pytest.MonkeyPatch) -> None:
