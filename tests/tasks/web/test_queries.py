@@ -23,6 +23,8 @@ from tasks.models import (
     Credential,
     Event,
     GitHubAccount,
+    OutgoingDelivery,
+    OutgoingWebhook,
     Patch,
     PreparedEnvironment,
     Preset,
@@ -68,6 +70,8 @@ class World:
         self.key = Credential(owner=owner, provider="openai", base_url="https://nowhere.invalid", checked_at=timezone.now())
         self.key.secret = "sk-0123456789abcdef"
         self.key.save()
+        self.hook = OutgoingWebhook.objects.create(owner=owner, url="https://example.org/", secret_encrypted=b"x", events=["run.finished"])
+        self.message = self._message()
         GitHubAccount.objects.create(user=owner, github_id=1, login="octo", token_encrypted=b"x")
         self.attachment = self._attachment("first")
         self.artifact = self._artifact(0)
@@ -95,6 +99,7 @@ class World:
             self._comment()
             PromptTemplate.objects.create(owner=self.owner, name=f"prompt {number}", prompt="x")
             Preset.objects.create(owner=self.owner, name=f"preset {number}", choices=self.preset.choices)
+            self._message()
             ApiToken.objects.create(user=self.owner, name=f"token {number}", digest=f"{number:064}", hint="ac_1")
 
     def _prepared(self, number: int) -> PreparedEnvironment:
@@ -115,6 +120,10 @@ class World:
         self._log(run, turn)
         run.refresh_from_db()
         return run
+
+    def _message(self) -> OutgoingDelivery:
+        OutgoingDelivery.objects.create(owner=self.owner, event="test", payload={}, state="failed")
+        return OutgoingDelivery.objects.create(owner=self.owner, webhook=self.hook, event="test", payload={}, state="failed")
 
     def _comment(self) -> Comment:
         lines = {"side": "new", "start_line": 1, "end_line": 1}
@@ -293,6 +302,12 @@ CALLS: dict[str, list[Call]] = {
     "settings-profile": [do(display_name="Alice")],
     "settings-theme": [do(theme="dark")],
     "settings-notify": [do(notify="run")],
+    "outgoing": [show(), do(url="https://example.org/", events="run.failed", status=200), do(status=422)],
+    "outgoing-mails": [do(), do(events="x", status=422)],
+    "outgoing-webhook": [show("@hook"), do("@hook", url="https://example.org/", events="run.failed")],
+    "outgoing-test": [do("@hook")],
+    "outgoing-remove": [show("@hook"), do("@hook")],
+    "outgoing-again": [do("@message")],
     "settings-password": [do(status=422)],
     "settings-token": [do(name="new", scope="read", expires="30", status=200), do(name="", status=422)],
     "token-revoke": [show("@token"), do("@token")],
