@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 TRIES = 7
 SLOW_TRIES = 3  # of what takes long
-WAIT_MS = 120_000
+WAIT_MS = 300_000
 WINDOW = {"width": 1280, "height": 800}
 STEP = 700  # px that the wheel turns at a time
 PAUSE_MS = 20
