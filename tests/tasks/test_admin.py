@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
@@ -46,6 +47,7 @@ from tasks.models import (
     PromptTemplate,
     Publication,
     PullRequest,
+    Quota,
     Repo,
     RepoMcpServer,
     Run,
@@ -87,7 +89,7 @@ MODELS = [
         GitHubRequest,
     ),
 ]
-EDITED = [Price, Budget, AgentSetting, AgentModel]
+EDITED = [Price, Budget, Quota, AgentSetting, AgentModel]
 BIG = (
     "tasks_delivery",
     "tasks_modelcall",
@@ -378,6 +380,23 @@ def test_budgets_are_edited_and_there_is_one_of_each(operator: Client, bob: User
     assert operator.post(address(Budget, Budget.objects.get(user=bob).pk, "change"), his | {"usd": "60"}).status_code == 302
     assert Budget.objects.get(scope=BudgetScope.USER, user=bob).usd == 60
     assert operator.get(address(Budget)).status_code == 200
+
+
+def test_quotas_are_edited_and_there_is_one_of_each(operator: Client, bob: User) -> None:
+    assert operator.post("/admin/auth/group/add/", {"name": "Web"}).status_code == 302
+    web = Group.objects.get()
+    each, his = {"scope": "user", "at_once": "2"}, {"scope": "user", "user": bob.pk, "a_day": "50"}
+    theirs = {"scope": "group", "group": web.pk, "at_once": "0"}
+    for given in (each, his, theirs, {"scope": "site", "a_day": "1000"}):
+        assert operator.post(address(Quota, "add"), given).status_code == 302
+    for given in (each, his, theirs):
+        assert "There is such a quota already" in errors(operator.post(address(Quota, "add"), given))
+    assert "that of one person" in errors(operator.post(address(Quota, "add"), his | {"scope": "site"}))
+    for given in (theirs | {"scope": "site"}, {"scope": "group"}):
+        assert "is that of a group" in errors(operator.post(address(Quota, "add"), given))
+    assert "greater than or equal to 0" in errors(operator.post(address(Quota, "add"), {"scope": "site", "at_once": "-1"}))
+    assert Quota.objects.count() == 4
+    assert operator.get(address(Quota)).status_code == 200
 
 
 @pytest.mark.parametrize(
