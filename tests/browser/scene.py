@@ -13,6 +13,7 @@ from tasks.models import (
     ApiToken,
     Artifact,
     Check,
+    Comment,
     Operation,
     Patch,
     PreparedEnvironment,
@@ -214,6 +215,16 @@ turn = Turn.objects.get(run=changed)
 for path, content, why in (("shots/home.png", PICTURE, ""), ("report <b>.html", b"<h1>", ""), ("film.mp4", b"", "size")):
     kept = {"sha256": "0" * 64 if content else "", "left_out": why, "secrets_found": ["TOKEN"] if path.startswith("report") else []}
     Artifact.objects.create(run_id=changed, turn=turn, path=path, content=content, size=len(content), **kept)
+main_py = {
+    "run_id": changed,
+    "author": owner,
+    "file": anchor("src/app/main.py"),
+    "path": "src/app/main.py",
+    "blob": "0" * 40,
+    "side": "new",
+}
+for words, sent in (("Why **this**?", None), ("Say `more`.", Turn.objects.get(run=changed))):  # of a content that is lost: outdated
+    Comment.objects.create(start_line=1, end_line=2, quote="x = 1", body=words, turn=sent, **main_py)
 over = {"agent": "codex", "model": "gpt-5", "started_at": now - timedelta(minutes=3), "finished_at": now, "cost_usd": "0.31"}
 other = beside(
     changed,

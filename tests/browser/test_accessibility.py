@@ -47,6 +47,13 @@ def press(key: str) -> Callable[[Page], None]:
     return lambda page: page.keyboard.press(key)
 
 
+def write_comment(page: Page) -> None:
+    page.locator("[data-ready]").wait_for()
+    page.locator("td[id]").first.click()
+    page.keyboard.press("c")
+    page.locator(".writing").wait_for()
+
+
 def answer(html: str) -> Callable[[Route], None]:
     return lambda route: route.fulfill(body=html, content_type="text/html")
 
@@ -84,6 +91,9 @@ VISITS = {
     "run with its sandbox": Visit("/runs/{failed}/?tab=sandbox#work"),
     "changes": Visit("/runs/{changed}/changes/"),
     "changes with their menus": Visit("/runs/{changed}/changes/", click(".more-menu summary"), part=".changes-bar"),
+    "changes with a comment": Visit("/runs/{changed}/changes/", write_comment),
+    "changes with drafts": Visit("/runs/{changed}/changes/", click("#drafts summary"), part="#drafts"),
+    "comment": Visit("/runs/{changed}/comments/?file={main_file}"),
     "changes, searched": Visit("/runs/{changed}/changes/found?q=line"),
     "changes that cannot be shown": Visit("/runs/{succeeded}/changes/"),
     "files of a run": Visit("/runs/{changed}/files/"),
