@@ -32,7 +32,9 @@ _MAILS = [(event.value, event.label) for event in ABOUT_RUNS]
 class WebhookForm(VerbForm):
     url = forms.CharField(
         max_length=outgoing.MOST_URL,
-        widget=forms.URLInput(attrs={"autocomplete": "off", "placeholder": "https://example.org/hooks/asynccode"}),
+        widget=forms.TextInput(
+            attrs={"inputmode": "url", "autocomplete": "off", "spellcheck": "false", "placeholder": "https://example.org/hooks/asynccode"}
+        ),
         error_messages={"required": "Give the address that is to be told."},
     )
     events = forms.MultipleChoiceField(choices=OutgoingEvent.choices, required=False, widget=forms.CheckboxSelectMultiple)
