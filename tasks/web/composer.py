@@ -84,11 +84,20 @@ class TaskForm(CrewForm, WithFiles):
     def _defaults(self, repo: str) -> dict[str, Any]:
         """What the user chose last; `repo` is the id of the repository that counts before that."""
         latest = self._latest
-        recent = recent_repos(self.by)
-        wanted = recent.filter(pk=int(repo)).first() if repo.isdecimal() and len(repo) <= 18 else None
-        last = recent.filter(pk=latest.repo_id).first() if latest else None
-        found = {"repo": wanted or last or recent.first(), "mode": latest.mode if latest else Mode.CODE}
+        last = self._repo_of(latest.repo_id) if latest else None
+        recent = self._recent[0] if self._recent else None
+        found = {"repo": self._repo_of(repo) or last or recent, "mode": latest.mode if latest else Mode.CODE}
         return {"submission": uuid.uuid4(), **found}
+
+    @cached_property
+    def _recent(self) -> list[Repo]:
+        return list(recent_repos(self.by)[:MOST_LISTED])
+
+    def _repo_of(self, pk: object) -> Repo | None:
+        """The user's repository of this id; most often one of the recent ones."""
+        if (found := next((repo for repo in self._recent if str(repo.pk) == str(pk)), None)) is not None:
+            return found
+        return self.repos.filter(pk=int(str(pk))).first() if str(pk).isdecimal() and len(str(pk)) <= 18 else None
 
     # --- what the page shows --------------------------------------------------------------------------------------------
 
@@ -98,7 +107,7 @@ class TaskForm(CrewForm, WithFiles):
         value = self["repo"].value()
         if value is None or isinstance(value, Repo):
             return value
-        return self.repos.filter(pk=int(value)).first() if str(value).isdecimal() and len(str(value)) <= 18 else None
+        return self._repo_of(value)
 
     @property
     def shown_repo(self) -> str:
@@ -121,7 +130,7 @@ class TaskForm(CrewForm, WithFiles):
 
     @cached_property
     def repo_options(self) -> list[RepoOption]:
-        return RepoOption.listed(recent_repos(self.by)[:MOST_LISTED], self.chosen_repo)
+        return RepoOption.listed(self._recent, self.chosen_repo)
 
     @cached_property
     def quota(self) -> Quota:
