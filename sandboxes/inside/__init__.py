@@ -64,12 +64,17 @@ connection may carry many, one after the other. 64 connections at most: one more
     {"do": "stop" | "interrupt" | "checkpoint"}           → {"ok": true}
     {"do": "message", "text": "…"}                        → {"ok": true}
     {"do": "patch", "turn": 1, "kind": "final"}           → {"ok": true, "sha256": "…", "left_out": […], "size": N} + N
+    {"do": "look", "path": F, "first": 0, "most": 100}    → {"ok": true, "entries": [{"name", "kind", "size", "target"}, …], "count": N}
+    {"do": "read", "path": F, "offset": 0, "most": M}     → {"ok": true, "whole": W, "size": N} + N
+    {"do": "collect", "path": F, "known": {F: sha256}, "most_files": A, "most_file_bytes": B, "most_bytes": C}
+                              → {"ok": true, "files": [{"path", "bytes"}, …], "left_out": […], "size": N} + N
     {"do": "shutdown"}                                    → {"ok": true, "turn": 1 | null, "sha256": "…", "left_out": […], "size": N} + N
     any failure                                           → {"ok": false, "error": E, "message": "a sentence"}
 
 E is "missing", "denied", "busy", "bad" or "failed".
 `run` has minus the signal as `code` of a killed command. It may be used beside a turn; then the end of a step kills it
 ("failed"). It waits while a checkout or a final patch is made, as nothing else may be alive then.
+`look`, `read` and `collect` take paths F relative to the workspace, in which bytes that are no UTF-8 are surrogates: see `browse`.
 `stop` without a turn is no failure; `interrupt`, `message` and `checkpoint` without a step are ("missing").
 `checkpoint` answers when it is made; after that there is one to fetch, even if nothing has changed. The newest
 checkpoint and the final patch of the last two turns are kept, but not across supervisors.
