@@ -8,11 +8,12 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.urls import re_path
+from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
 from tasks.api import agents, comments, comparisons, errors, events, patches, pulls, repos, runs, stream, tasks, turns, usage
 from tasks.api.auth import Token
+from tasks.api.docs import page_of
 from tasks.api.openapi import DESCRIPTION, Api
 
 api = Api(
@@ -46,8 +47,9 @@ def _opened(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return login_not_required(csrf_exempt(wrapped))
 
 
-urlpatterns = [*api.urls[0], re_path("", _not_found)]
-for pattern in urlpatterns:
+_programs = [*api.urls[0], re_path("", _not_found)]
+for pattern in _programs:
     assert pattern.callback is not None
     pattern.callback = _opened(pattern.callback)
+urlpatterns = [path("docs", page_of(api), name="docs"), *_programs]
 app_name = "api"
