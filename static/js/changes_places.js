@@ -134,7 +134,7 @@
 
   // Links to what is on this page already do not load it anew.
   document.addEventListener("click", (event) => {
-    const link = event.target.closest("#found a, #tree a");
+    const link = event.target.closest("#found a, #tree a, .comment a.where");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || !document.getElementById(link.hash.slice(1, 10))) return;
     event.preventDefault();
     document.activeElement.blur(); // what was found closes

@@ -75,7 +75,7 @@ def test_a_form_of_its_own_makes_a_draft_that_stands_at_its_file(as_alice: Clien
     assert response["Location"] == f"/runs/{run.pk}/changes/?file={A}#comment-{made.pk}"
     html = page(as_alice, run)
     assert comments(html) == [(f"{A}-L3", "draft", "Was it so?")]
-    assert f'href="#{A}-L3">lines 2–3 before the change<' in html
+    assert f'href="/runs/{run.pk}/changes/?&amp;file={A}#{A}-L3">lines 2–3 before the change<' in html
     assert '<pre class="quote" tabindex="0" aria-label="The lines as they were">two\nthree</pre>' in html
     assert "1 draft<" in html
 
