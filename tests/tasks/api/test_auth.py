@@ -81,7 +81,7 @@ def test_what_belongs_to_others_is_not_there(bobs: Program, make_run: Callable[.
     body = {"prompt": "x", "runs": [run.pk], "plan": "x", "after": 1, "to": 0, "value": "x", "method": "merge", "head_sha": "0" * 40}
     body |= {"path": "a", "start": 1, "end": 1, "body": "x", "comments": [1]}
     schema = Program("").get("/openapi.json").body
-    ids = {"task_id": task, "repo_id": repo, "run_id": run.pk, "number": turn, "name": "A"}
+    ids = {"task_id": task, "repo_id": repo, "run_id": run.pk, "number": turn, "name": "A", "comment_id": 1}
     asked = 0
     for path, methods in schema["paths"].items():
         if "{" not in path:
