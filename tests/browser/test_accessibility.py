@@ -73,6 +73,18 @@ def preview_several(page: Page) -> None:
     page.get_by_role("heading", name="Start these tasks?").wait_for()
 
 
+def add_webhook(page: Page) -> None:
+    page.get_by_label("Address").fill("https://hooks.example.org/")
+    page.get_by_role("button", name="Add webhook").click()
+    page.locator(".secret").wait_for()
+
+
+def open_webhook(page: Page) -> None:
+    add_webhook(page)
+    page.get_by_role("link", name="Try it").click()
+    page.get_by_role("heading", name="Log").wait_for()
+
+
 VISITS = {
     "home": Visit("/"),
     "home with shortcuts": Visit("/", press("?")),
@@ -108,6 +120,8 @@ VISITS = {
     "question whether to choose a run": Visit("/runs/{changed}/choose"),
     "runs to combine": Visit("/tasks/{compared}/combine?runs={changed},{other}"),
     "statistics": Visit("/statistics/?days=all&of=all"),
+    "webhooks and their new secret": Visit("/settings/webhooks/", add_webhook, by="newcomer"),
+    "webhook": Visit("/settings/webhooks/", open_webhook, by="newcomer"),
     "repositories": Visit("/repos/"),
     "repository": Visit("/repos/{repo}/"),
     "repository that cannot be fetched": Visit("/repos/{broken}/"),
