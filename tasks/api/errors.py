@@ -28,7 +28,7 @@ _STATUSES: Sequence[tuple[type[AppError], HTTPStatus]] = (
     (InvalidInput, HTTPStatus.UNPROCESSABLE_ENTITY),
     (NotAllowed, HTTPStatus.FORBIDDEN),
     (Conflict, HTTPStatus.CONFLICT),
-    (RepoUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (RepoUnavailable, HTTPStatus.CONFLICT),  # it is how things are with the repository; nothing here is broken
     (RateLimited, HTTPStatus.TOO_MANY_REQUESTS),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (TokenRefused, HTTPStatus.FORBIDDEN),

@@ -37,7 +37,7 @@ def test_what_a_verb_refuses(alices: Program, make_run: Callable[..., Run], monk
         (InvalidInput("No.", field="prompt"), 422, "invalid"),
         (NotAllowed("No."), 403, "not_allowed"),
         (Conflict("No."), 409, "conflict"),
-        (RepoUnavailable("No."), 503, "repo_unavailable"),
+        (RepoUnavailable("No."), 409, "repo_unavailable"),
         (TokenRefused("No."), 403, "token_refused"),
         (Unavailable("No."), 503, "github_unavailable"),
         (RateLimited("No.", until=soon), 429, "github_rate_limited"),
