@@ -12,6 +12,7 @@ queues = get_api_urlpatterns() + get_admin_urlpatterns(view_wrapper=csp_update({
 
 urlpatterns = [
     path("admin/login/", account.admin_sign_in),
+    path("admin/", include("tasks.admin.urls")),
     path("admin/", admin.site.urls),
     path("django-rq/", include((queues, "django_rq"))),
     path("api/v1/", include("tasks.api.v1")),

@@ -14,6 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
+from agents.adapters.base import ErrorClass
 from agents.registry import ADAPTERS
 from tasks import operating, services
 from tasks.admin.base import ReadOnly, act, linked, shown_on_one_line
@@ -36,6 +37,28 @@ class AgentFilter(admin.SimpleListFilter):
         return queryset.filter(agent=self.value()) if self.value() else queryset
 
 
+class ErrorFilter(admin.SimpleListFilter):
+    """By the class of the error, as agents' adapters tell them apart."""
+
+    title, parameter_name = "kind of error", "error"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(kind), kind.replace("_", " ").capitalize()) for kind in ErrorClass]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(error_class=self.value()) if self.value() else queryset
+
+
+class BackendFilter(admin.SimpleListFilter):
+    title = parameter_name = "backend"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("local", "Local"), ("e2b", "E2B")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(backend=self.value()) if self.value() else queryset
+
+
 class OfRuns(ReadOnly):
     """Rows that belong to a run, found by its number."""
 
@@ -55,10 +78,10 @@ class Runs(ReadOnly):
     list_display = [
         "id", "status", "stage", "label", linked("task"), "owner", shown_on_one_line("error"), "queued_at", "started_at", "finished_at",
     ]  # fmt: skip
-    list_filter = ["status", "stage", AgentFilter, "queued_at"]
+    list_filter = ["status", "stage", AgentFilter, ErrorFilter, BackendFilter, "queued_at"]
     list_select_related = ["task__owner"]
     search_fields = ["=id"]  # and see below
-    search_help_text = "Number of the run or its task, or words of the task"
+    search_help_text = "Number of the run or its task, or words of the task or of its repository's name"
     more = ["events"]
     actions = ["stop", "retry"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.cache import cache
 from django.db.models import Aggregate, Count, Exists, F, FloatField, OuterRef, Q, Sum
@@ -20,6 +20,7 @@ from agents.registry import ADAPTERS
 from tasks.models import FINAL, Run, RunStatus, User
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MOST_ROWS = 100
 DAYS = (30, 90)  # that can be asked for, besides all
@@ -67,14 +68,19 @@ def recent_scores(*, user: User, everybody: bool, days: int | None) -> tuple[Seq
     """`scores`, and as of when they are; None is now. Where they take long to count they are kept, so that counting takes a hundredth
     of the time at most however often somebody looks; without a cache they are counted each time."""
     key = f"scores:{'all' if everybody else user.pk}:{days}"
+    return recently(key, lambda: scores(user=user, everybody=everybody, days=days))
+
+
+def recently(key: str, count: Callable[[], T], *, long_s: float = LONG_S) -> tuple[T, datetime | None]:
+    """What `count` gives, now or a while ago: what takes it at least `long_s` is kept."""
     try:
         if (kept := cache.get(key)) is not None:
             return kept  # type: ignore[no-any-return]
     except (RedisError, OSError) as error:
         logger.warning("Statistics are counted anew: the cache cannot be reached (%s).", error)
     at, began = timezone.now(), time.perf_counter()
-    found = scores(user=user, everybody=everybody, days=days)
-    if (took := time.perf_counter() - began) >= LONG_S:
+    found = count()
+    if (took := time.perf_counter() - began) >= long_s:
         try:
             cache.set(key, (found, at), min(took * KEPT, MOST_KEPT_S))
         except (RedisError, OSError) as error:

@@ -82,6 +82,69 @@ def scatter(
     )
 
 
+@dataclass(frozen=True)
+class Line:
+    """`values` stand over the labels of the plot one by one; None is a gap. `name` is its class in the style sheet too."""
+
+    name: str
+    values: Sequence[float | None]
+
+
+def lines(drawn: Sequence[Line], *, labels: Sequence[str], y_end: float, y_text: Callable[[float], str], title: str) -> SafeString:
+    """Lines over equal steps, as days, between axes that begin at 0."""
+    step = (WIDTH - _LEFT - _RIGHT) / max(len(labels) - 1, 1)
+    every = max(1, len(labels) // 7)
+
+    def place(at: int, value: float) -> tuple[float, float]:
+        return round(_LEFT + step * at, 1), round(HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * value / y_end, 1)
+
+    heights = [(place(0, y_end * n / _TICKS)[1], y_text(y_end * n / _TICKS)) for n in range(_TICKS + 1)]
+    grid = format_html_join(
+        "",
+        '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="tick" x="{}" y="{}" text-anchor="end">{}</text>',
+        ((_LEFT, WIDTH - _RIGHT, top, top, _LEFT - 8, top + 4, text) for top, text in heights),
+    )
+    ticks = format_html_join(
+        "",
+        '<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>',
+        ((place(at, 0)[0], HEIGHT - _BOTTOM + 18, labels[at]) for at in range(0, len(labels), every)),
+    )
+    paths = format_html_join(
+        "",
+        '<path class="line {}" d="{}"/>{}',
+        ((line.name, _path(points), _dots(line, points, labels, y_text)) for line in drawn for points in [_points(line, place)]),
+    )
+    return format_html(
+        '<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>', WIDTH, HEIGHT, title, grid, ticks, paths
+    )
+
+
+_Points = Sequence[tuple[float, float] | None]
+
+
+def _points(line: Line, place: Callable[[int, float], tuple[float, float]]) -> _Points:
+    return [None if value is None else place(at, value) for at, value in enumerate(line.values)]
+
+
+def _path(points: _Points) -> str:
+    """It begins anew after each gap."""
+    before: _Points = [None, *points]
+    pairs = zip(before, points, strict=False)
+    return " ".join(f"{'L' if last else 'M'}{point[0]} {point[1]}" for last, point in pairs if point)
+
+
+def _dots(line: Line, points: _Points, labels: Sequence[str], y_text: Callable[[float], str]) -> SafeString:
+    return format_html_join(
+        "",
+        '<circle class="dot {}" cx="{}" cy="{}" r="3"><title>{}</title></circle>',
+        (
+            (line.name, *point, f"{label}: {y_text(value)} ({line.name})")
+            for point, label, value in zip(points, labels, line.values, strict=True)
+            if point is not None and value is not None
+        ),
+    )
+
+
 def bar(share: float) -> SafeString:
     """A share from 0 to 1 as a bar, beside the number that says it."""
     width = round(100 * min(max(share, 0), 1), 1)
