@@ -1,0 +1,3 @@
+from asynccode.client.main import app
+
+app(prog_name="asynccode")
