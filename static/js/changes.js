@@ -6,7 +6,8 @@
   const list = document.getElementById("file-sections");
   if (!list) return;
   const AHEAD = 1500; // px from the window at which lines are fetched
-  const AT_ONCE = 4; // files in one request
+  const AT_ONCE = 20; // files in one request at most,
+  const ROWS_AT_ONCE = 1000; // and about so many of their lines
   const headers = { "HX-Request": "true" };
   const { gaps } = asynccode;
   const bar = document.getElementById("changes-bar");
@@ -57,6 +58,7 @@
   };
   const put = (section, body, mayColour = true) => {
     bodyOf(section).replaceWith(body);
+    watcher.unobserve(section);
     prepare(section);
     if (mayColour && "plain" in body.dataset) {
       pale.add(section);
@@ -71,15 +73,28 @@
     if (body.querySelector("a.load[data-soon]")) watcher.observe(section); // what is in it is not laid out yet
   };
 
-  // One request at a time, for the files that are wanted by then; each is put in its place in a frame of its own.
+  // One request at a time, for the files that are wanted by then; each is put in its place in a frame of its own. What was wanted
+  // because it was near is not any more once it is far: who jumps to the end does not wait for all in between.
   const wanted = new Map();
   let isFetching = false;
-  const load = (section) => {
+  const load = (section, isNear = false) => {
     if (isLoaded(section)) return Promise.resolve();
-    if (!wanted.has(section.id)) wanted.set(section.id, Promise.withResolvers?.() ?? deferred());
-    const { promise } = wanted.get(section.id);
+    if (!wanted.has(section.id)) wanted.set(section.id, { ...Promise.withResolvers?.() ?? deferred(), isNear });
+    const wish = wanted.get(section.id);
+    wish.isNear &&= isNear;
     fetchWanted();
-    return promise;
+    return wish.promise;
+  };
+  const next = () => {
+    const some = [];
+    let rows = 0;
+    for (const wish of wanted) {
+      const section = document.getElementById(wish[0]);
+      rows += section ? Number(bodyOf(section).dataset.rows) : 0;
+      if (some.length && (rows > ROWS_AT_ONCE || some.length === AT_ONCE)) break;
+      some.push(wish);
+    }
+    return some;
   };
   const deferred = () => {
     const made = {};
@@ -90,7 +105,7 @@
     if (isFetching || !wanted.size) return;
     isFetching = true;
     await frame(); // what comes near at the same time comes together
-    const some = [...wanted].slice(0, AT_ONCE);
+    const some = next();
     for (const [anchor] of some) wanted.delete(anchor);
     try {
       const found = await bodies(some.map(([anchor]) => anchor));
@@ -111,9 +126,9 @@
   };
   const watcher = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting || target.hasAttribute("data-closed")) continue;
-      watcher.unobserve(target);
-      if (target.isConnected) load(target);
+      if (!target.isConnected) watcher.unobserve(target);
+      else if (!isIntersecting && wanted.get(target.id)?.isNear) wanted.delete(target.id);
+      else if (isIntersecting && !target.hasAttribute("data-closed")) load(target, true);
     }
   }, { rootMargin: `${AHEAD}px 0px` });
 
