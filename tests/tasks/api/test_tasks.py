@@ -157,7 +157,14 @@ def test_the_list_is_quick_when_there_are_very_many_tasks(alices: Program, alice
     for address in ("/tasks", f"/tasks?cursor=c{task.pk + 50_000}", "/tasks?q=99999"):
         took = []
         for _ in range(5):
-            begun = time.perf_counter()
+            begun = time.process_time()  # of this process: others may be at work on this machine
             assert alices.get(address).body["items"]
-            took.append(time.perf_counter() - begun)
+            took.append(time.process_time() - begun)
         assert min(took) < 0.06, (address, took)
+        with CaptureQueriesContext(connection) as asked:
+            alices.get(address)
+        for query in asked.captured_queries:  # nor does the database look through them all
+            if query["sql"].startswith("SELECT"):
+                with connection.cursor() as cursor:
+                    cursor.execute("EXPLAIN " + query["sql"].replace("%", "%%"))
+                    assert "Seq Scan on tasks_task" not in "\n".join(line for (line,) in cursor.fetchall()), query["sql"]
