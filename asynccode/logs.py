@@ -43,7 +43,8 @@ class AsJson(logging.Formatter):
         }
         if record.exc_info:
             told["error"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
+        # Letters as they are; halves of surrogate pairs, which no stream takes, become JSON's own escapes of them.
+        return json.dumps(told, default=str, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 def service_line(service: str, text: str) -> str:
