@@ -61,9 +61,9 @@ def _compared(task: Task, wanted: Sequence[int]) -> tuple[list[Run], list[Patch]
 
 
 def _figures(task: Task, runs: Sequence[Run], patches: Sequence[Patch], matrix: Matrix) -> list[schemas.Compared]:
-    edits, totals, conflicts = times.first_edits(runs), times.totals(runs), _conflicts(task, patches)
+    took, conflicts = times.times_of(runs), _conflicts(task, patches)
     return [
-        schemas.Compared(run=run, only=only, first_edit_s=edits.get(run.id), total_s=totals.get(run.id), conflicts=its)
+        schemas.Compared(run=run, only=only, first_edit_s=took[run.id].first_edit, total_s=took[run.id].total, conflicts=its)
         for run, only, its in zip(run_views.shown(runs), matrix.only, conflicts, strict=True)
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +20,7 @@ from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed, RepoUnava
 from tasks.github_api.credentials import NoToken
 from tasks.github_api.errors import NotFoundOnGitHub, PermissionMissing, RateLimited, TokenRefused, Unavailable
 from tasks.github_api.installations import NotInstalled
+from tasks.running.quotas import QuotaUsedUp
 
 ROOT = "/api/"
 MEDIA_TYPE = "application/problem+json"
@@ -30,6 +32,7 @@ _STATUSES: Sequence[tuple[type[AppError], HTTPStatus]] = (
     (Conflict, HTTPStatus.CONFLICT),
     (RepoUnavailable, HTTPStatus.CONFLICT),  # it is how things are with the repository; nothing here is broken
     (RateLimited, HTTPStatus.TOO_MANY_REQUESTS),
+    (QuotaUsedUp, HTTPStatus.TOO_MANY_REQUESTS),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (TokenRefused, HTTPStatus.FORBIDDEN),
     (PermissionMissing, HTTPStatus.FORBIDDEN),
@@ -110,10 +113,16 @@ def of_app_error(request: HttpRequest, error: AppError) -> HttpResponse:
     errors = [FieldError(field=error.field, message=error.message)] if isinstance(error, InvalidInput) and error.field else []
     headers = {}
     if isinstance(error, RateLimited):
-        headers["Retry-After"] = str(max(1, math.ceil((error.until - timezone.now()).total_seconds())))
+        headers["Retry-After"] = _seconds_until(error.until)
+    elif isinstance(error, QuotaUsedUp):
+        headers["Retry-After"] = _seconds_until(timezone.now().replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1))
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_S)
     return problem(request, status, error.message, code=error.code, errors=errors, headers=headers)
+
+
+def _seconds_until(moment: datetime) -> str:
+    return str(max(1, math.ceil((moment - timezone.now()).total_seconds())))
 
 
 def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -35,7 +36,11 @@ _AGAIN = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 class Api(NinjaAPI):
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
-        schema = super().get_openapi_schema(**options)
+        return self._described
+
+    @cached_property
+    def _described(self) -> OpenAPISchema:
+        schema = super().get_openapi_schema()
         for path, operations in schema["paths"].items():
             for method, operation in operations.items():
                 _finish(operation, path, method)

@@ -16,6 +16,7 @@ from tasks import services
 from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed, RepoUnavailable
 from tasks.github_api.errors import RateLimited, TokenRefused, Unavailable
 from tasks.models import Run
+from tasks.running.quotas import QuotaUsedUp
 from tests.tasks.api.conftest import Answer, Program
 
 pytestmark = pytest.mark.django_db
@@ -41,6 +42,7 @@ def test_what_a_verb_refuses(alices: Program, make_run: Callable[..., Run], monk
         (TokenRefused("No."), 403, "token_refused"),
         (Unavailable("No."), 503, "github_unavailable"),
         (RateLimited("No.", until=soon), 429, "github_rate_limited"),
+        (QuotaUsedUp("No."), 429, "quota_used_up"),
         (AppError("No."), 409, "error"),
     ]
     for error, status, code in refusals:
