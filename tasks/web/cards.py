@@ -8,8 +8,9 @@ from datetime import datetime
 from decimal import Decimal
 from math import ceil
 
-from django.db.models import Count, F, Max, Q, QuerySet, prefetch_related_objects
-from django.db.models.functions import Coalesce
+from django.db.models import Count, F, Func, IntegerField, Max, OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
+from django.db.models.functions import Coalesce, JSONObject
+from django.db.models.lookups import GreaterThanOrEqual
 from django.utils import timezone
 
 from agents.adapters.base import ErrorClass
@@ -22,7 +23,7 @@ from tasks.services import FAILED
 from tasks.web.check_chips import CheckChip
 from tasks.web.pull_chips import PullChip
 from tasks.web.shown.text import duration
-from tasks.web.where import Where, where_are
+from tasks.web.where import Where, sandboxes, where_is
 
 _ADVICE_ON_CLASS = {
     ErrorClass.AUTH: "Check this agent's key, then retry.",
@@ -68,7 +69,7 @@ class RunCard:
     figures: Figures | None = None
     place: Place | None = None
     pull_request: PullRequest | None = None
-    parent: Run | None = None  # of a branch
+    parent_attempt: int | None = None  # of a branch
     where: Where = field(default_factory=Where)
     check: Check | None = None
     turns: int = 1
@@ -155,7 +156,7 @@ class RunCard:
     @property
     def origin(self) -> str:
         """Of a branch, where it came from."""
-        return f"turn {self.run.parent_turn} of attempt {self.parent.attempt}" if self.parent else ""
+        return f"turn {self.run.parent_turn} of attempt {self.parent_attempt}" if self.parent_attempt else ""
 
     @property
     def combines(self) -> list[int]:
@@ -244,51 +245,67 @@ def counted_patches(run_ids: Sequence[int]) -> dict[int, Patch]:
     return {patch.run_id: patch for patch in Patch.objects.newest_of(run_ids).counted()}
 
 
-def figures_of(run_ids: Sequence[int]) -> dict[int, Figures]:
-    """The newest patch of each run in figures; the lists of files stay in the database."""
-    return {pk: Figures(patch.file_count, patch.additions, patch.deletions) for pk, patch in counted_patches(run_ids).items()}
-
-
 def _figures(patch: Patch) -> Figures:
-    return Figures(len(patch.files), patch.additions, patch.deletions)
+    counted = getattr(patch, "file_count", None)  # of one without its list of files
+    return Figures(len(patch.files) if counted is None else counted, patch.additions, patch.deletions)
+
+
+def for_cards(runs: QuerySet[Run]) -> QuerySet[Run]:
+    """The same runs, with all that `cards_of` would have to ask for them otherwise."""
+    return runs.select_related("pull_request").annotate(told=_told())
+
+
+def _told() -> JSONObject:
+    """Of a query of runs, what stands in other tables of each."""
+    return JSONObject(figures=_newest_figures(), turns=_turns(), sandboxes=sandboxes(), parent_attempt="parent__attempt")
+
+
+def _newest_figures() -> Subquery:
+    """The fields of Figures; the lists of files stay in the database."""
+    newest = Patch.objects.filter(run=OuterRef("pk")).order_by("-turn__number", "-kind")
+    count = Func(F("files"), function="jsonb_array_length", output_field=IntegerField())
+    return Subquery(newest.values(json=JSONObject(files=count, additions="additions", deletions="deletions"))[:1])
+
+
+def _turns() -> Subquery:
+    """The fields of RunCard that tell of turns."""
+    waits = Q(status=RunStatus.QUEUED)
+    ended_by_budget = Coalesce(Max("number", filter=Q(end_reason=EndReason.BUDGET)), 0)
+    counts = JSONObject(
+        turns=Count("pk", filter=~Q(kind=TurnKind.REVERT) & Q(joined=None)),
+        follow_ups=Count("pk", filter=waits & Q(kind=TurnKind.PROMPT, number__gt=1)),
+        retries=Coalesce(Max("retries", filter=waits), 0),
+        is_over_budget=GreaterThanOrEqual(ended_by_budget, Max("number")),
+    )
+    return Subquery(Turn.objects.filter(run=OuterRef("pk")).order_by().values("run").values(json=counts))
 
 
 def cards_of(runs: Sequence[Run], patches: Mapping[int, Patch] | None = None, checks: Mapping[int, Check] | None = None) -> list[RunCard]:
-    """A card for each run, in their order; the number of queries does not depend on theirs. `patches` are the newest by run, where they
-    are known already; `checks`, by run, are shown where they are given."""
-    ids = [run.pk for run in runs]
-    figures = figures_of(ids) if patches is None else {pk: _figures(patch) for pk, patch in patches.items()}
-    prefetch_related_objects(runs, "pull_request")  # unless it came with them
-    turns = {run_id: counts for run_id, *counts in _turn_counts(ids)}
+    """A card for each run, in their order; the number of queries does not depend on theirs, and with runs of `for_cards` there is none
+    unless one is queued. `patches` are the newest by run, where they are known already; `checks`, by run, are shown where given."""
+    if not all(hasattr(run, "told") for run in runs):
+        told = dict(Run.objects.filter(pk__in=[run.pk for run in runs]).order_by().annotate(told=_told()).values_list("pk", "told"))
+        prefetch_related_objects(runs, "pull_request")  # unless it came with them
+    else:
+        told = {run.pk: run.told for run in runs}  # type: ignore[attr-defined]
     queued = [run.pk for run in runs if run.status == RunStatus.QUEUED]
     waiting = places(queued) if queued else {}
-    where = where_are(runs)
-    parents = Run.objects.in_bulk(origins) if (origins := {run.parent_id for run in runs if run.parent_id}) else {}
-    return [
-        RunCard(
+    found = []
+    for run in runs:
+        of_run = told.get(run.pk) or {}  # nothing, if it was deleted meanwhile
+        if patches is None:
+            figures = Figures(**of_run["figures"]) if of_run.get("figures") else None
+        else:
+            figures = _figures(patches[run.pk]) if run.pk in patches else None
+        card = RunCard(
             run,
-            figures.get(run.pk),
+            figures,
             waiting.get(run.pk),
             getattr(run, "pull_request", None),
-            parents.get(run.parent_id or 0),
-            where[run.pk],
+            of_run.get("parent_attempt"),
+            where_is(run, of_run.get("sandboxes", ())),
             (checks or {}).get(run.pk),
-            *turns.get(run.pk, (0, 0, 0, False)),
+            **(of_run.get("turns") or {}),
         )
-        for run in runs
-    ]
-
-
-def _turn_counts(run_ids: Sequence[int]) -> QuerySet[Turn, tuple[int, int, int, int, bool]]:
-    """Of each run its id, and what a card tells of its turns, in the order of RunCard's fields."""
-    waits = Q(status=RunStatus.QUEUED)
-    counted = Turn.objects.filter(run__in=run_ids).order_by("run").values("run")
-    counted = counted.annotate(
-        all=Count("pk", filter=~Q(kind=TurnKind.REVERT) & Q(joined=None)),
-        waiting=Count("pk", filter=waits & Q(kind=TurnKind.PROMPT, number__gt=1)),
-        tried=Coalesce(Max("retries", filter=waits), 0),
-        last=Max("number"),
-        ended_by_budget=Coalesce(Max("number", filter=Q(end_reason=EndReason.BUDGET)), 0),
-        is_over_budget=Q(ended_by_budget=F("last")),
-    )
-    return counted.values_list("run", "all", "waiting", "tried", "is_over_budget")
+        found.append(card)
+    return found

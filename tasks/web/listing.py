@@ -16,7 +16,7 @@ from agents.registry import ADAPTERS
 from tasks.listing import STATES, find_tasks
 from tasks.models import ACTIVE, Mode, Repo, Run, RunStatus, Task, User
 from tasks.review.checks import checks_of
-from tasks.web.cards import Figures, RunCard, cards_of, time_of
+from tasks.web.cards import Figures, RunCard, cards_of, for_cards, time_of
 from tasks.web.check_chips import CheckChip
 from tasks.web.pull_chips import PullChip, chip_of
 
@@ -263,7 +263,7 @@ def task_page(user: User, asked: QueryDict) -> TaskPage:
         has_older = tasks.filter(pk__lt=shown[-1].pk).exists()
     last = shown[-1].pk if shown else None
     rows = {task.pk: TaskRow(task, []) for task in shown}
-    runs = list(Run.objects.visible_to(user).filter(task__in=rows).order_by("pk"))
+    runs = list(for_cards(Run.objects.visible_to(user).filter(task__in=rows)).order_by("pk"))
     for card in cards_of(runs, checks=checks_of(runs)):
         rows[card.run.task_id].cards.append(card)
     return TaskPage(filters, list(rows.values()), before, last, f"{filters.older}{last}" if has_older else "")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef
+from django.db.models.functions import JSONObject
 
 from tasks.models import Run, Sandbox, SandboxStatus
 
@@ -28,14 +32,19 @@ def label_of(backend: str, host: str = "") -> str:
     return f"Machine {host}" if is_elsewhere else LABELS.get(backend, backend)
 
 
-def where_are(runs: Sequence[Run]) -> dict[int, Where]:
-    """Where each of these runs is, by id: where its newest sandbox is, or where one will be made for it."""
-    found = {run.pk: Where(label_of(run.backend)) for run in runs}
-    over = {run.pk: run.generation for run in runs if run.is_over}
-    rows = Sandbox.objects.filter(run__in=found).order_by("generation")
-    for run_id, generation, status, backend, host, notice in rows.values_list("run", "generation", "status", "backend", "host", "notice"):
-        # What the notice of a sandbox of E2B says is not of where it is.
-        fallen_back = notice if backend == "local" else ""
-        is_gone = over.get(run_id) == generation and status in (SandboxStatus.LOST, SandboxStatus.DESTROYED)
-        found[run_id] = Where(label_of(backend, host), fallen_back or found[run_id].notice, is_gone)
-    return found
+def sandboxes() -> ArraySubquery:
+    """Of a query of runs, what `where_is` has to know of each one's sandboxes, the oldest first."""
+    names = ("generation", "status", "backend", "host", "notice")
+    rows = Sandbox.objects.filter(run=OuterRef("pk")).order_by("generation")
+    return ArraySubquery(rows.values(json=JSONObject(**{name: name for name in names})))
+
+
+def where_is(run: Run, rows: Sequence[Mapping[str, Any]]) -> Where:
+    """Where the newest of its sandboxes is, or where one will be made for it; `rows` are what `sandboxes` gives."""
+    if not rows:
+        return Where(label_of(run.backend))
+    newest = rows[-1]
+    # What the notice of a sandbox of E2B says is not of where it is.
+    notices = [row["notice"] for row in rows if row["backend"] == "local" and row["notice"]]
+    is_gone = run.is_over and newest["generation"] == run.generation and newest["status"] in (SandboxStatus.LOST, SandboxStatus.DESTROYED)
+    return Where(label_of(newest["backend"], newest["host"]), notices[-1] if notices else "", is_gone)

@@ -15,7 +15,8 @@ from pytest_django import Settings
 
 from tasks.models import CreationBucket, Run, Sandbox, SandboxStatus, Task
 from tasks.running import capacity
-from tasks.web.where import Where, where_are
+from tasks.web.cards import cards_of
+from tasks.web.where import Where
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
@@ -45,7 +46,7 @@ def test_a_run_is_with_e2b_on_this_machine_or_on_a_named_one(make_run: MakeRun, 
     remote, here, there, waiting = make_run(backend="e2b"), make_run(), make_run(), make_run()
     for run, host in ((remote, ""), (here, "one"), (there, "two")):
         sandbox(run, host=host)
-    labels = {run: where.label for run, where in where_are([remote, here, there, waiting]).items()}
+    labels = {card.run.pk: card.where.label for card in cards_of([remote, here, there, waiting])}
     assert labels == {remote.pk: "E2B", here.pk: "This machine", there.pk: "Machine two", waiting.pk: "This machine"}
 
 
@@ -53,7 +54,7 @@ def test_the_newest_sandbox_counts(make_run: MakeRun, settings: Settings) -> Non
     run = make_run(generation=2)
     sandbox(run, generation=2, host=settings.HOST_NAME, ref="b")
     sandbox(run, host="two", ref="a", status=SandboxStatus.LOST)
-    assert where_are([run]) == {run.pk: Where("This machine")}
+    assert cards_of([run])[0].where == Where("This machine")
 
 
 @pytest.mark.parametrize(("backend", "label"), [("e2b", "E2B"), ("local", "This machine")])
