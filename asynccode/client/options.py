@@ -22,6 +22,9 @@ SERVER = click.option("--server", metavar="URL", envvar="ASYNCCODE_URL", help="A
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 KEY = click.option("--idempotency-key", "key", default="", metavar="TEXT", help="Commands with the same key count once within a day.")
 
+_PAGE = re.compile(r"(https?://.*?)/(run|task)s/([1-9][0-9]{0,14})(?:[/?#].*)?")
+_SHORT = re.compile(r"(?:(run|task)s?/)?#?([1-9][0-9]{0,14})")
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -44,13 +47,15 @@ class RefType(click.ParamType[Ref]):
         return "RUN" if self.kinds == ("run",) else "RUN|task/TASK"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Ref:
-        found = re.fullmatch(r"(?:(https?://.*)/)?(?:(run|task)s?/)?#?([1-9][0-9]{0,14})/?", str(value))
-        if found is None or (found[1] and not found[2]):
+        if found := _PAGE.fullmatch(str(value)):
+            server, kind, number = server_of(found[1]), found[2], found[3]
+        elif found := _SHORT.fullmatch(str(value)):
+            server, kind, number = "", found[1] or "run", found[2]
+        else:
             self.fail(f"{value} names no run. Give its number, or the address of its page.", param, ctx)
-        kind = found[2] or "run"
         if kind not in self.kinds:
             self.fail(f"{value} is a task. Give one of its runs: asynccode list shows them.", param, ctx)
-        return Ref(kind, int(found[3]), server_of(found[1]) if found[1] else "")
+        return Ref(kind, int(number), server)
 
 
 RUN = RefType("run")
