@@ -246,8 +246,7 @@ def counted_patches(run_ids: Sequence[int]) -> dict[int, Patch]:
 
 
 def _figures(patch: Patch) -> Figures:
-    counted = getattr(patch, "file_count", None)  # of one without its list of files
-    return Figures(len(patch.files) if counted is None else counted, patch.additions, patch.deletions)
+    return Figures(len(patch.files), patch.additions, patch.deletions)
 
 
 def for_cards(runs: QuerySet[Run]) -> QuerySet[Run]:

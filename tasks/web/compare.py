@@ -25,7 +25,7 @@ from tasks.review.render import Form, Options
 from tasks.review.render import render as render_files
 from tasks.review.trees import Change
 from tasks.web.access import Request
-from tasks.web.cards import counted_patches
+from tasks.web.cards import counted_patches, for_cards
 from tasks.web.compared import Comparison, Head, add_fits, comparison
 from tasks.web.run_choices import choices, comparable
 
@@ -65,7 +65,7 @@ def _runs(request: Request, every: Sequence[Run], task: Task, most: int) -> tupl
 @require_GET
 def compare(request: Request, pk: int) -> HttpResponse:
     task = find_task(request, pk)
-    every = list(task.runs.order_by("pk"))
+    every = list(for_cards(task.runs.order_by("pk")))
     able, shown, patches = _runs(request, every, task, MOST_RUNS)
     found = comparison(task, shown, patches)
     order = Order.PATH if request.GET.get("order") == Order.PATH else Order.TOUCHED
@@ -174,7 +174,7 @@ def compare_file(request: Request, pk: int) -> HttpResponse:
 
 
 def _file_context(request: Request, task: Task) -> dict[str, Any]:
-    able, shown, patches = _runs(request, list(task.runs.order_by("pk")), task, MOST_SIDES)
+    able, shown, patches = _runs(request, list(for_cards(task.runs.order_by("pk"))), task, MOST_SIDES)
     if not shown:
         raise Http404
     against = next((run for run in able if [run.pk] == wanted(request, "against")), None)

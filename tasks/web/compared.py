@@ -117,11 +117,9 @@ class Comparison:
 
 def comparison(task: Task, runs: Sequence[Run], patches: Mapping[int, Patch]) -> Comparison:
     """These runs of a task, which all have one of these newest patches; the number of queries does not depend on theirs."""
-    edits, totals = times.first_edits(runs), times.totals(runs)
-    heads = [
-        Head(card, patches[card.run.pk], edits.get(card.run.pk), totals.get(card.run.pk)) for card in cards_of(runs, checks=checks_of(runs))
-    ]
-    return Comparison(task, heads)
+    took = times.times_of(runs)
+    cards = cards_of(runs, checks=checks_of(runs))
+    return Comparison(task, [Head(card, patches[card.run.pk], *took[card.run.pk]) for card in cards])
 
 
 def add_fits(found: Comparison) -> None:

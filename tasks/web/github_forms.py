@@ -65,7 +65,7 @@ class Connection:
 
     @property
     def can_sign_in(self) -> bool:
-        return people.may_sign_in()
+        return self.app is not None or people.may_sign_in()
 
     @property
     def is_by_app(self) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
-from django.db.models import F, Func, IntegerField, Prefetch, Q, QuerySet, prefetch_related_objects
+from django.db.models import F, Func, IntegerField, Prefetch, Q, QuerySet, RowRange, Sum, Window, prefetch_related_objects
+from django.db.models.expressions import OrderBy
+from django.db.models.functions import Coalesce, Least
 
 from tasks.models import Attachment, Event, EventKind, Run, RunStatus, Turn
-from tasks.web.shown import MOST_SHOWN, Shown, Standing, data_of, key_of, show, standings
+from tasks.web.shown import MOST_SHOWN, Shown, data_of, key_of, show, standings
 
-MOST_EVENTS = 500
+MOST_EVENTS = 300
 MOST_CHARACTERS = 400_000
 MOST_LATER = 2000  # events after a page among which the ends of what begins on it are looked for
 MOST_BEGUN = 100
@@ -32,44 +33,35 @@ class LogPage:
 
 
 def newest(run: Run) -> LogPage:
-    events, has_older = _take(Event.objects.filter(run=run).order_by("-seq"))
-    return _page(run, events[::-1], run.next_seq - 1, has_older=has_older, has_newer=False)
+    return before(run, run.next_seq)
 
 
 def before(run: Run, seq: int) -> LogPage:
     """The events just before `seq`."""
-    events, has_older = _take(Event.objects.filter(run=run, seq__lt=seq).order_by("-seq"))
-    last = events[0].seq if events else seq - 1
-    has_newer = Event.objects.filter(run=run, seq__gt=last).exists()
-    return _page(run, events[::-1], seq - 1, has_older=has_older, has_newer=has_newer)
+    end = min(seq, run.next_seq)
+    events = _take(Event.objects.filter(run=run, seq__range=(end - MOST_EVENTS, end - 1)), F("seq").desc())
+    return _page(run, events[::-1], seq - 1)
 
 
 def after(run: Run, seq: int) -> LogPage:
     """The events just after `seq`."""
-    events, has_newer = _take(Event.objects.filter(run=run, seq__gt=seq).order_by("seq"))
-    first = events[0].seq if events else seq + 1
-    has_older = first > 1 and Event.objects.filter(run=run, seq__lt=first).exists()
-    return _page(run, events, seq, has_older=has_older, has_newer=has_newer)
+    events = _take(Event.objects.filter(run=run, seq__range=(seq + 1, seq + MOST_EVENTS)), F("seq").asc())
+    return _page(run, events, seq)
 
 
-def _take(events: QuerySet[Event]) -> tuple[list[Event], bool]:
-    """The first events, up to a number and a size, and whether there are more. One may hold a megabyte, so what they take in the
-    database, compressed, is asked first."""
-    stored = Func(F("data"), function="pg_column_size", output_field=IntegerField())
-    sizes = list(events.values_list("seq", stored)[: MOST_EVENTS + 1])
-    if not sizes:
-        return [], False
-    sums = accumulate(min(size, MOST_SHOWN) for _, size in sizes)
-    reach = next((place for place, size in enumerate(sums, 1) if size >= MOST_CHARACTERS), MOST_EVENTS)
-    ends = sorted((sizes[0][0], sizes[:reach][-1][0]))
+def _take(events: QuerySet[Event], order: OrderBy) -> list[Event]:
+    """The first of these events, up to a size. One may hold a megabyte, so the database goes by what they take there, compressed, and
+    hands out no more than that."""
+    stored = Least(Func(F("data"), function="pg_column_size", output_field=IntegerField()), MOST_SHOWN)
+    before = Window(Sum(stored), order_by=order, frame=RowRange(end=-1))
     taken: list[Event] = []
     characters = 0
-    for event in events.filter(seq__range=ends)[:MOST_EVENTS]:
+    for event in events.annotate(before=Coalesce(before, 0)).filter(before__lt=MOST_CHARACTERS).order_by(order):
         taken.append(event)
         characters += _size(event.data)
         if characters >= MOST_CHARACTERS:
             break
-    return taken, len(taken) < len(sizes)
+    return taken
 
 
 def _size(data: Any) -> int:
@@ -87,32 +79,38 @@ def _size(data: Any) -> int:
     return size
 
 
-def turns_of(events: Sequence[Event]) -> dict[int, Turn]:
-    """The turns of events by id: with the attachments (without their content) where a prompt is shown."""
-    turns = (
-        Turn.objects.filter(pk__in={event.turn_id for event in events if event.turn_id}).select_related("author").defer("answer").in_bulk()
-    )
+def load_turns(run: Run) -> None:
+    """All turns of a run at once, in their order with their authors, without what may be long."""
+    turns = Turn.objects.order_by("number").select_related("author").defer("prompt", "outcome", "answer", "end_text")
+    prefetch_related_objects([run], Prefetch("turns", turns))
+
+
+def turns_of(run: Run, events: Sequence[Event]) -> dict[int, Turn]:
+    """The turns of a run by id: with the prompt and the attachments (without their content) where one of the events shows them."""
+    load_turns(run)
+    turns = {turn.pk: turn for turn in run.turns.all()}
     starting = {event.turn_id for event in events if event.kind == EventKind.STATUS and data_of(event).get("status") == RunStatus.STARTING}
-    attachments = Prefetch("attachments", Attachment.objects.defer("content"))
-    prefetch_related_objects([turn for pk, turn in turns.items() if pk in starting], attachments)
+    if shown := {pk for pk in turns if pk in starting}:
+        for pk, prompt in Turn.objects.filter(pk__in=shown).values_list("pk", "prompt"):
+            turns[pk].prompt = prompt
+        prefetch_related_objects([turns[pk] for pk in shown], Prefetch("attachments", Attachment.objects.defer("content")))
     return turns
 
 
-def _standings(run: Run, events: Sequence[Event]) -> dict[int, Standing]:
-    return standings(run, run.turns.all()) if any(event.turn_id for event in events) else {}
-
-
-def _page(run: Run, events: list[Event], last: int, *, has_older: bool, has_newer: bool) -> LogPage:
+def _page(run: Run, events: list[Event], last: int) -> LogPage:
+    """`last` is where a page without events ends. As events are numbered without a gap, nothing has to be asked of those around it."""
     last = events[-1].seq if events else last
     later = _later(run, events) if last < run.next_seq - 1 else []
+    has_turns = any(event.turn_id for event in events)
+    turns = turns_of(run, events) if has_turns else {}
     return LogPage(
         run_id=run.pk,
-        pieces=show(events, turns_of(events), later, agent=run.agent, standings=_standings(run, events)),
-        first=events[0].seq if events else last + 1,
+        pieces=show(events, turns, later, agent=run.agent, standings=standings(run, turns.values())),
+        first=(first := events[0].seq if events else last + 1),
         last=last,
         has_status=any(event.kind == EventKind.STATUS for event in events),
-        has_older=has_older,
-        has_newer=has_newer,
+        has_older=1 < first <= run.next_seq,
+        has_newer=last < run.next_seq - 1,
     )
 
 

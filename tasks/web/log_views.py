@@ -18,6 +18,6 @@ from tasks.web.shown import whole
 def run_event(request: Request, pk: int, seq: int) -> HttpResponse:
     run = get_object_or_404(Run.objects.visible_to(request.user).select_related("task"), pk=pk)
     event = get_object_or_404(Event.objects.filter(run=run), seq=seq)
-    part = whole(event, turns_of([event]).get(event.turn_id or 0))
+    part = whole(event, turns_of(run, [event]).get(event.turn_id or 0))
     context = {"run": run, "task": run.task, "event": event, "part": part, "page": {"run_id": run.pk}, "is_whole": True}
     return render(request, "tasks/events.html#part" if request.htmx else "tasks/event.html", context)

@@ -128,13 +128,15 @@ def page(request: Request, found: Repo, *, part: str = "", **forms: object) -> H
 
 def _change_form(request: Request, found: Repo) -> VariableForm | None:
     """The form of the variable that the address says is to be changed."""
-    variable = found.variables.filter(name=request.GET.get("change", "")).first()
+    name = request.GET.get("change")
+    variable = found.variables.filter(name=name).first() if name else None
     return VariableForm.of(variable) if variable else None
 
 
 def _mcp_change_form(request: Request, found: Repo) -> McpServerForm | None:
     """The form of the server that the address says is to be changed."""
-    server = RepoMcpServer.objects.filter(repo=found, name=request.GET.get("server", "")).first()
+    name = request.GET.get("server")
+    server = RepoMcpServer.objects.filter(repo=found, name=name).first() if name else None
     return McpServerForm.of(server) if server else None
 
 

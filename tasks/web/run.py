@@ -8,7 +8,8 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
-from django.db.models import Exists, OuterRef, Prefetch, prefetch_related_objects
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
@@ -19,7 +20,7 @@ from tasks.review.diffs import anchor
 from tasks.web import log
 from tasks.web.access import Request, action, done, go, login_or_token
 from tasks.web.artifacts import artifacts_of
-from tasks.web.cards import amount, cards_of, newest_patches
+from tasks.web.cards import amount, cards_of, for_cards, newest_patches
 from tasks.web.check_chips import CheckPanel
 from tasks.web.forms import FollowUpForm, can_steer
 from tasks.web.network import attempts_of
@@ -32,10 +33,13 @@ EVENTS_AT_ONCE = 500
 MOST_FILES = 500  # of a change in the list beside the conversation
 
 
-def find_run(request: Request, pk: int, **annotations: Any) -> Run:
+def find_run(request: Request, pk: int) -> Run:
     """One's own run of this id; else 404."""
-    runs = Run.objects.visible_to(request.user).select_related("task__repo", "publication", "pull_request")
-    return get_object_or_404(runs.annotate(**annotations), pk=pk)
+    return get_object_or_404(_own(request), pk=pk)
+
+
+def _own(request: Request) -> QuerySet[Run]:
+    return Run.objects.visible_to(request.user).select_related("task__repo", "publication", "pull_request")
 
 
 def _log_page(request: Request, run: Run) -> log.LogPage:
@@ -53,8 +57,10 @@ def _log_page(request: Request, run: Run) -> log.LogPage:
 @require_GET
 def run(request: Request, pk: int) -> HttpResponse:
     """The page, or what its scripts ask for: how the run stands ("status"), or the side with its work ("work")."""
-    found = find_run(request, pk, draft_count=Comment.objects.count_unsent(by=request.user))
-    _load_turns(found)
+    siblings = ArraySubquery(Run.objects.filter(task=OuterRef("task")).order_by("pk").values("pk"))
+    runs = for_cards(_own(request)).annotate(draft_count=Comment.objects.count_unsent(by=request.user), siblings=siblings)
+    found = get_object_or_404(runs, pk=pk)
+    log.load_turns(found)
     match request.htmx.target if request.htmx else None:
         case "status":
             return render(request, "tasks/run_status.html", _status(found, _patch(found)))
@@ -67,16 +73,10 @@ def run(request: Request, pk: int) -> HttpResponse:
 
 def page_with(request: Request, found: Run, form: FollowUpForm, plan: PlanForm | None = None) -> HttpResponse:
     """The page with its forms as they are filled in; `plan` is that of a plan that was refused."""
-    _load_turns(found)
+    log.load_turns(found)
     patch = _patch(found)
     context = _status(found, patch) | _work(request, found, patch, plan) | {"page": _log_page(request, found), "form": form}
     return render(request, "tasks/run.html", context, status=422 if form.errors or plan else 200)
-
-
-def _load_turns(found: Run) -> None:
-    """All turns of a run at once, without what may be long."""
-    turns = Turn.objects.order_by("number").defer("prompt", "outcome", "answer", "end_text")
-    prefetch_related_objects([found], Prefetch("turns", turns))
 
 
 def _patch(found: Run) -> Patch | None:
@@ -87,7 +87,7 @@ def _status(found: Run, patch: Patch | None) -> dict[str, Any]:
     """How a run stands, what waits, and its neighbors among the task's runs."""
     begun = [turn for turn in found.turns.all() if turn.status != RunStatus.QUEUED and turn.kind != TurnKind.REVERT]
     begun = [turn for turn in begun if turn.joined_id is None and (turn.started_at or turn.status != RunStatus.CANCELED)]
-    siblings = list(Run.objects.filter(task=found.task_id).values_list("pk", flat=True))
+    siblings: list[int] = getattr(found, "siblings", None) or list(found.task.runs.order_by("pk").values_list("pk", flat=True))
     at = siblings.index(found.pk)
     return {
         "run": found,

@@ -14,6 +14,7 @@ from django.utils import timezone
 from tasks import repositories
 from tasks.models import ACTIVE, FINAL, Event, EventKind, Run, RunStatus, Sandbox, SandboxStatus, Stage, Turn, TurnKind
 from tasks.running.model_ways import Keys
+from tasks.web.log import load_turns
 from tasks.web.shown import duration
 from tasks.web.where import label_of
 
@@ -88,7 +89,8 @@ def _limits(sandbox: Sandbox) -> list[tuple[str, str, str]]:
 
 def _why_given_up(run: Run) -> dict[int, str]:
     """By generation, why the run did not go on in a sandbox, where a turn tells."""
-    turns = list(run.turns.order_by("number").values_list("kind", "generation", "losses"))
+    load_turns(run)
+    turns = [(turn.kind, turn.generation, turn.losses) for turn in run.turns.all()]
     disobeyed = Event.objects.filter(run=run, kind=EventKind.ERROR, data__class="mode").values_list("turn__generation", flat=True)
     why = dict.fromkeys(filter(None, disobeyed), "Given up: its last turn was to change nothing, and did.")
     for (_, generation, _), (kind, *_) in pairwise(turns):
@@ -164,7 +166,8 @@ Mark = tuple[datetime, str]  # from when on a turn is at which step; "" is the e
 
 def steps_of(run: Run) -> list[TurnSteps]:
     """The steps of the last turns, newest first, from the events of their states."""
-    turns = list(run.turns.order_by("-number").defer("prompt", "outcome")[:MOST_TURNS])
+    load_turns(run)
+    turns = list(run.turns.all())[-MOST_TURNS:][::-1]
     events = Event.objects.filter(run=run, kind="status").order_by("-seq").values_list("turn_id", "at", "data")[:MOST_EVENTS]
     told: dict[int, list[tuple[datetime, dict[str, Any]]]] = {turn.pk: [] for turn in turns}
     for turn_id, at, data in reversed(events):

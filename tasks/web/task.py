@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.decorators import login_required
+from django.db.models import Prefetch, prefetch_related_objects
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
@@ -19,7 +20,7 @@ from tasks.models import ACTIVE, Attachment, Run, RunStatus, Task, Turn, User
 from tasks.review.checks import checks_of
 from tasks.web import home
 from tasks.web.access import Request, action, done
-from tasks.web.cards import RunCard, cards_of
+from tasks.web.cards import RunCard, cards_of, for_cards
 from tasks.web.forms import ScriptField, WithFiles, mode_field, modes_of
 
 
@@ -41,7 +42,7 @@ class FollowUpsForm(WithFiles):
         super().__init__(*args, **options)
         self.task = task
         self.fields["runs"].queryset = task.runs.order_by("pk")  # type: ignore[attr-defined]
-        modes = modes_of(task.runs.order_by().values_list("agent", flat=True).distinct())
+        modes = modes_of({run.agent for run in task.runs.all()})
         self.fields["mode"].choices = [("", "Each as before"), *modes]  # type: ignore[attr-defined]
         self.has_modes = len(modes) > 1
 
@@ -69,15 +70,22 @@ def _task(request: Request, pk: int) -> Task:
     return get_object_or_404(Task.objects.visible_to(request.user).select_related("repo"), pk=pk)
 
 
+def _load_runs(found: Task) -> None:
+    """All runs of a task at once, with what their cards tell."""
+    prefetch_related_objects([found], Prefetch("runs", for_cards(Run.objects.order_by("pk"))))
+
+
 @login_required
 @require_GET
 def task(request: Request, pk: int) -> HttpResponse:
     found = _task(request, pk)
+    _load_runs(found)
     return _render(request, found, "tasks/task_news.html" if request.htmx else "tasks/task.html", FollowUpsForm(task=found))
 
 
 def _render(request: Request, found: Task, template: str, form: FollowUpsForm) -> HttpResponse:
-    runs = list(found.runs.order_by("pk"))
+    _load_runs(found)
+    runs = list(found.runs.all())
     cards = cards_of(runs, checks=checks_of(runs))
     context = {
         "task": found,

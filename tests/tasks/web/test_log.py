@@ -21,8 +21,10 @@ def test_events_that_come_while_the_newest_page_is_made_are_left_to_the_socket(m
     """A page that offers "newer events" does not follow by itself."""
     run = make_run()
     events.append(run.pk, EventKind.LOG, {"stream": "stdout", "text": "one\n"})
+    run.refresh_from_db()
     page = log.newest(run)
     events.append(run.pk, EventKind.LOG, {"stream": "stdout", "text": "two\n"})
+    run.refresh_from_db()
     assert (page.last, page.has_newer) == (1, False)
     assert log.before(run, 2).has_newer
 
@@ -48,7 +50,8 @@ def test_a_page_takes_the_same_few_queries_whatever_is_on_it(
         turn = Turn.objects.create(run=run, number=number + 2, prompt="again", author=run.task.owner)
         events.append(run.pk, EventKind.STATUS, {"status": "starting"}, turn_id=turn.pk)
         events.append(run.pk, EventKind.TOOL_CALL, {"id": f"c{number}"}, turn_id=turn.pk)
-    with django_assert_max_num_queries(9):
+    run.refresh_from_db()
+    with django_assert_max_num_queries(4):
         page = log.before(run, 81)
     assert len(page.pieces) == 120
 
@@ -57,7 +60,8 @@ def test_a_page_is_bounded_in_size_whatever_its_events_hold(make_run: MakeRun) -
     run = make_run()
     for number in range(80):
         events.append(run.pk, EventKind.TOOL_RESULT, {"id": str(number), "diffs": [{"path": "x", "old": "a" * 9000, "new": "b" * 9000}]})
-    assert len(log.newest(run).pieces) < 40
+    run.refresh_from_db()
+    assert 10 < len(log.newest(run).pieces) < 40
 
 
 def test_a_prompt_comes_with_its_author_and_its_attachments(make_run: MakeRun, as_alice: Client) -> None:
@@ -66,6 +70,7 @@ def test_a_prompt_comes_with_its_author_and_its_attachments(make_run: MakeRun, a
     file = Attachment.objects.create(owner=run.task.owner, name="<shot>.png", content_type="image/png", content=b"x", size=1)
     turn.attachments.add(file)
     events.append(run.pk, EventKind.STATUS, {"status": "starting"}, turn_id=turn.pk)
+    run.refresh_from_db()
     (prompt, _) = log.newest(run).pieces
     assert (prompt.author, prompt.attachments) == ("alice", [file])
     assert b"&lt;shot&gt;.png" in as_alice.get(f"/runs/{run.pk}/events").content

@@ -73,6 +73,7 @@ def test_a_long_log_is_shown_in_pages_without_gap_or_double(
 def test_a_page_is_bounded_in_size_too(make_run: Callable[..., Run]) -> None:
     run = make_run()
     write(run, 60, "x" * 19_000 + "{}")
+    run.refresh_from_db()
     page = log.newest(run)
     assert 0 < len(page.pieces) < 60
     assert (page.last, page.has_older, page.has_newer) == (60, True, False)
