@@ -48,7 +48,7 @@ def test_watching_survives_a_cut_and_a_restart_without_gap_or_double(behind: Des
             wait_for(lambda: product.service("daphne") != web, "another web server", 60)
             held.close()
             assert terminal.ended(90) == 0, terminal.text
-    assert re.findall(r"^said (\d)", terminal.text, re.MULTILINE) == list("123456")
+    assert re.findall(r"said (\d)", terminal.text) == list("123456")
     assert f"run {run} succeeded" in terminal.text
 
 
@@ -62,20 +62,20 @@ def test_ctrl_c_leaves_a_run_at_work(desk: Desk, world: World) -> None:
         assert f"Run {run} goes on: asynccode watch {run} shows more, asynccode cancel {run} stops it." in terminal.text
         assert world.product.run(run)["status"] == "running"
         assert f"run {run}: stopping" in desk.ok("cancel", str(run))
-    canceled = desk("watch", str(run))
+        canceled = desk("watch", str(run))
     assert canceled.exit_code == 1
     assert f"run {run} canceled" in canceled.stdout
 
 
 def test_several_runs_are_a_table_that_ends_with_them(desk: Desk) -> None:
-    with desk.at_terminal("submit", "echo x > x.txt", "--agent", "shell", "--attempts", "2", "--add-repo", "--watch") as terminal:
+    with desk.at_terminal("submit", "echo x > x.txt", "--agent", "shell", "--attempts", "2", "--watch") as terminal:
         assert terminal.ended() == 0, terminal.text
     rows = re.findall(r"^(\d+) +shell(?: #2)? +succeeded +0:\d\d +1 file, \+1 −0", terminal.text, re.MULTILINE)
     assert len(set(rows)) == 2, terminal.text
 
 
 def test_a_difference_is_shown_in_colors_and_nothing_in_it_is_obeyed(desk: Desk) -> None:
-    desk.ok("submit", r"printf '\033]0;evil\007\033[2Jx\342\200\256y\n' > odd.txt", "--agent", "shell", "--add-repo", "--watch")
+    desk.ok("submit", r"printf '\033]0;evil\007\033[2Jx\342\200\256y\n' > odd.txt", "--agent", "shell", "--watch")
     run = re.findall(r"\d+", desk.ok("list", "--limit", "1").split("\t")[-1])[0]
     with desk.at_terminal("diff", run) as terminal:
         assert terminal.ended() == 0, terminal.text

@@ -14,7 +14,7 @@ HOSTILE = r"printf '\033]0;evil\007\033[2J\033[31mred\033[0m \342\200\256back\r\
 def test_login_submit_watch_diff_apply_and_pull_request(desk: Desk, world: World) -> None:
     (desk.folder.parent / "prompt").write_text(f"{HOSTILE}; echo four >> a.txt; printf '\\033[8mhidden\\n' > new.txt")
 
-    watched = desk.ok("submit", f"@{desk.folder.parent / 'prompt'}", "--agent", "shell", "--add-repo", "--watch")
+    watched = desk.ok("submit", f"@{desk.folder.parent / 'prompt'}", "--agent", "shell", "--watch")
 
     run = watched.split("\nrun ")[1].split(":")[0]
     assert "\nred U+202Eback\n" in watched
@@ -44,7 +44,7 @@ def test_login_submit_watch_diff_apply_and_pull_request(desk: Desk, world: World
 
 
 def test_events_and_tasks_are_json_for_programs(desk: Desk) -> None:
-    out = desk.ok("submit", "-", "--agent", "shell", "--add-repo", "--watch", "--json", input=HOSTILE)
+    out = desk.ok("submit", "-", "--agent", "shell", "--watch", "--json", input=HOSTILE)
 
     task, *events, end = map(json.loads, out.splitlines())
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
@@ -61,12 +61,12 @@ def test_exit_codes_and_sentences(desk: Desk, world: World, monkeypatch: pytest.
         assert done.exit_code == code, done.output
         return done.output
 
-    task = ("--agent", "shell", "--add-repo")
+    task = ("--agent", "shell")
     assert "You can use: " in said(2, "submit", "true")
     assert "names no run" in said(2, "watch", "x")
     assert "is a task. Give one of its runs" in said(2, "apply", "task/1")
     assert "There is nothing at this address, or it is not yours." in said(1, "diff", "987654")
-    assert "There is no agent 'nobody'" in said(1, "submit", "true", "--agent", "nobody", "--add-repo")
+    assert "There is no agent 'nobody'" in said(1, "submit", "true", "--agent", "nobody")
     other = ("--agent", "shell", "--repo", "git@github.com:acme/other.git")
     assert "does not know https://github.com/acme/other.git. Let it be added with --add-repo" in said(1, "submit", "true", *other)
     assert "\n── failed\n" in said(1, "submit", "exit 3", *task, "--watch")
