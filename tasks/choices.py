@@ -10,7 +10,8 @@ from agents.adapters.base import Adapter
 from agents.registry import ADAPTERS
 from tasks.errors import InvalidInput
 from tasks.models import User
-from tasks.running import backends, model_access, offers
+from tasks.running import backends
+from tasks.running.offers import Offers
 
 MOST_PROMPT = 200_000  # characters
 MOST_ATTEMPTS = 20
@@ -60,19 +61,19 @@ def check_agents(agents: Sequence[AgentChoice], *, mode: str, backend: str, by: 
         raise InvalidInput("Choose at least one agent.", field="agents")
     if len({(choice.agent, choice.model) for choice in agents}) != len(agents):
         raise InvalidInput("An agent is named twice with the same model; ask for more attempts instead.", field="agents")
-    offered = {adapter.name: adapter for adapter in offers.adapters()}
-    models, keys = offers.all_models(), model_access.providers_with_key(by)
+    offers = Offers.to(by)
+    offered = {adapter.name: adapter for adapter in offers.adapters}
     for choice in agents:
         adapter = offered.get(choice.agent)
         if adapter is None:
             raise InvalidInput(f"There is no agent {choice.agent!r}. There are: {', '.join(offered)}.", field="agents")
-        if choice.model and choice.model not in {model.name for model in models[adapter.name]}:
+        if choice.model and choice.model not in {model.name for model in offers.models[adapter.name]}:
             raise InvalidInput(f"{adapter.label} has no model {choice.model!r}.", field="agents")
         if not 1 <= choice.attempts <= MOST_ATTEMPTS:
             raise InvalidInput(f"Attempts go from 1 to {MOST_ATTEMPTS}.", field="attempts")
         check_mode(adapter.name, mode)
         _check_options(adapter, choice.options)
-        if missing := offers.missing_key(adapter, choice.model, keys):
+        if missing := offers.missing_key(adapter, choice.model):
             raise InvalidInput(missing, field="agents")
     if backend not in backends.names():
         why = " Set E2B_API_KEY to have it." if backend == "e2b" else ""

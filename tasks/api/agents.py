@@ -9,7 +9,7 @@ from ninja import Router
 from tasks.api import schemas
 from tasks.api.auth import Request
 from tasks.models import Mode
-from tasks.running import model_access, offers
+from tasks.running.offers import Offers
 
 router = Router()
 
@@ -29,14 +29,13 @@ def get_me(request: Request) -> schemas.Me:
 @router.get("/agents", tags=["agents"], response=schemas.Agents, operation_id="list_agents", summary="List agents")
 def list_agents(request: Request) -> schemas.Agents:
     """The agents of this installation with their models, and whether you can use them."""
-    models, keys = offers.all_models(), model_access.providers_with_key(request.user)
-    items = []
-    for adapter in offers.adapters():
-        why_not = offers.missing_key(adapter, "", keys)
+    offers, items = Offers.to(request.user), []
+    for adapter in offers.adapters:
+        why_not = offers.missing_key(adapter)
         agent = schemas.Agent(
             name=adapter.name,
             label=adapter.label,
-            models=[schemas.Model(name=model.name, label=model.label) for model in models[adapter.name]],
+            models=[schemas.Model(name=model.name, label=model.label) for model in offers.models[adapter.name]],
             modes=[Mode(mode) for mode in adapter.modes],
             efforts=list(adapter.efforts),
             can_limit_turns=adapter.can_limit_turns,

@@ -72,9 +72,8 @@ def key_for(user: User, provider: str) -> Key | None:
     return Key(row.provider, row.secret, row.base_url, is_subscription, "you" if row.owner_id else "site")
 
 
-def providers_with_key(user: User) -> set[Provider]:
-    """Whose models this user's agents can ask; one query."""
-    stored = Credential.objects.filter(Q(owner=user) | Q(owner=None)).values_list("provider", flat=True)
+def providers_with_key(stored: Iterable[str]) -> set[Provider]:
+    """Whose models can be asked by agents for which these providers' keys are stored."""
     return {Provider(name) for name in stored} | {provider for provider in Provider if _environment(provider)}
 
 

@@ -12,11 +12,11 @@ from heapq import heapify, heappop, heappush
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from tasks.models import ACTIVE, PreparedEnvironment, Run, RunStatus, Sandbox, SandboxStatus, Stage, User
 from tasks.running import capacity, installs, lifecycle, nudge, quotas
+from tasks.running.standing import Standing
 
 _DISPATCHING = 0x61636F64  # advisory lock: one dispatch at a time over all workers
 _HOLDING = 0x61636F68  # with a host's number: held while that host stops its sandboxes
@@ -216,20 +216,16 @@ class Quota:
     days: tuple[quotas.Day, ...] = ()
 
 
-def quota(user: User, backends: Iterable[str]) -> Quota:
+def quota(user: User, backends: Iterable[str], standing: Standing | None = None) -> Quota:
     """What both caps leave to a user, and at E2B the plan besides. Runs of others that wait do not count: while a place is free,
-    all who wait are at their own cap."""
-    holds_place = Q(status__in=ACTIVE) | Q(status=RunStatus.QUEUED, checks=None)  # checks give way
-    counts = Run.objects.filter(holds_place).aggregate(
-        all=Count("pk", filter=Q(status__in=ACTIVE)),
-        own=Count("pk", filter=Q(status__in=ACTIVE, task__owner=user)),
-        queued=Count("pk", filter=Q(status=RunStatus.QUEUED, task__owner=user)),
-    )
+    all who wait are at their own cap. Nor do checks that wait: they give way. `standing` is how
+    many there are, where that is known already."""
+    standing = standing or Standing.of(user)
     rows = quotas.of(user)
     most = quotas.at_once(rows)
-    left = [quotas.most_of_site(rows) - counts["all"], most - counts["own"] - counts["queued"]]
+    left = [quotas.most_of_site(rows) - standing.everybodys, most - standing.active - standing.queued]
     left += [share.left for share in quotas.shares([user.pk])] if any(row.group_id for row in rows) else []
     free = dict.fromkeys(backends, max(0, min(left)))
     if capacity.E2B in free:
         free[capacity.E2B] = max(0, min(free[capacity.E2B], settings.E2B_MAX_SANDBOXES - capacity.awake()))
-    return Quota(most, counts["own"], free, quotas.days(user, rows))
+    return Quota(most, standing.active, free, quotas.days(user, rows))

@@ -16,7 +16,7 @@ from tasks import combining, repositories, winners
 from tasks.choices import parse_agent
 from tasks.errors import AppError
 from tasks.models import Mode, Patch, Run, Task, User
-from tasks.running import model_access, offers
+from tasks.running.offers import Offers
 from tasks.web.access import Request, action, done, go
 from tasks.web.cards import newest_patches
 from tasks.web.compare import find_task, wanted
@@ -108,11 +108,11 @@ class CombineForm(VerbForm):
 
 def _agents(by: User) -> list[tuple[str, str]]:
     """The agents and models that write code and can start now."""
-    keys, models = model_access.providers_with_key(by), offers.all_models()
+    offers = Offers.to(by)
     found = []
-    for adapter in offers.adapters():
-        for name, label in [(model.name, model.label) for model in models[adapter.name]] or [("", "")]:
-            if Mode.CODE in adapter.modes and not offers.missing_key(adapter, name, keys):
+    for adapter in offers.adapters:
+        for name, label in [(model.name, model.label) for model in offers.models[adapter.name]] or [("", "")]:
+            if Mode.CODE in adapter.modes and not offers.missing_key(adapter, name):
                 found.append((f"{adapter.name}:{name}".rstrip(":"), f"{adapter.label} {label}".rstrip()))
     return found
 

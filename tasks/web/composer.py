@@ -14,16 +14,17 @@ from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
 from django.utils.datastructures import MultiValueDict
 
-from tasks import repositories, services
+from tasks import presets, repositories, services
 from tasks.errors import AppError
 from tasks.git.sources import parse_source
 from tasks.github_api.places import name_of
 from tasks.models import Mode, Repo, Task, User
 from tasks.running import backends
 from tasks.running.scheduler import Quota, quota
+from tasks.running.standing import Standing
 from tasks.web.crew import CrewForm
 from tasks.web.forms import ScriptField, WithFiles
-from tasks.web.pickers import RepoOption, recent_repos
+from tasks.web.pickers import RepoOption, known_repos
 from tasks.web.prompts import split_prompts
 from tasks.web.where import LABELS
 
@@ -68,7 +69,7 @@ class TaskForm(CrewForm, WithFiles):
         initial: dict[str, Any] | None = None,
     ) -> None:
         self.by = by
-        self._latest = Task.objects.visible_to(by).filter(is_trial=False).order_by("-pk").first() if data is None else None
+        self._latest = presets.latest(by) if data is None else None
         self.repos = Repo.objects.visible_to(by)
         self.sent = data or QueryDict()
         super().__init__(data, files, initial=(self._defaults(repo) if data is None else {}) | (initial or {}))
@@ -83,19 +84,17 @@ class TaskForm(CrewForm, WithFiles):
 
     def _defaults(self, repo: str) -> dict[str, Any]:
         """What the user chose last; `repo` is the id of the repository that counts before that."""
-        latest = self._latest
-        last = self._repo_of(latest.repo_id) if latest else None
-        recent = self._recent[0] if self._recent else None
-        found = {"repo": self._repo_of(repo) or last or recent, "mode": latest.mode if latest else Mode.CODE}
-        return {"submission": uuid.uuid4(), **found}
+        mode = self._latest.mode if self._latest else Mode.CODE
+        return {"submission": uuid.uuid4(), "repo": self._repo_of(repo) or next(iter(self.known_repos), None), "mode": mode}
 
     @cached_property
-    def _recent(self) -> list[Repo]:
-        return list(recent_repos(self.by)[:MOST_LISTED])
+    def known_repos(self) -> list[Repo]:
+        """The user's repositories, those that were used last first, as far as lists show them."""
+        return known_repos(self.by)
 
     def _repo_of(self, pk: object) -> Repo | None:
         """The user's repository of this id; most often one of the recent ones."""
-        if (found := next((repo for repo in self._recent if str(repo.pk) == str(pk)), None)) is not None:
+        if (found := next((repo for repo in self.known_repos if str(repo.pk) == str(pk)), None)) is not None:
             return found
         return self.repos.filter(pk=int(str(pk))).first() if str(pk).isdecimal() and len(str(pk)) <= 18 else None
 
@@ -130,11 +129,15 @@ class TaskForm(CrewForm, WithFiles):
 
     @cached_property
     def repo_options(self) -> list[RepoOption]:
-        return RepoOption.listed(self._recent, self.chosen_repo)
+        return RepoOption.listed(self.known_repos[:MOST_LISTED], self.chosen_repo)
+
+    @cached_property
+    def standing(self) -> Standing:
+        return Standing.of(self.by)
 
     @cached_property
     def quota(self) -> Quota:
-        return quota(self.by, backends.names())
+        return quota(self.by, backends.names(), self.standing)
 
     @property
     def free(self) -> int:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from django import forms
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef
+from django.db.models.functions import JSONObject
 from django.forms.boundfield import BoundField
 
 from agents.adapters.base import Adapter, Model
 from tasks import presets, services
-from tasks.models import Mode, Preset, Task, User
-from tasks.running import offers
-from tasks.running.model_access import providers_with_key
+from tasks.models import Mode, Preset, User
+from tasks.running.offers import Offers
 from tasks.services import AgentChoice
 from tasks.web.forms import VerbForm
 
@@ -75,17 +77,26 @@ class CrewForm(VerbForm):
     by: User
 
     @cached_property
-    def adapters(self) -> list[Adapter]:
-        return offers.adapters()
+    def _row(self) -> Mapping[str, Any]:
+        """The user's presets along with what is offered to the user: one query."""
+        mine = Preset.objects.filter(owner=OuterRef("pk")).values(json=JSONObject(pk="pk", name="name", choices="choices"))
+        return User.objects.filter(pk=self.by.pk).values(**Offers.asked(), own_presets=ArraySubquery(mine)).get()
+
+    @cached_property
+    def _offers(self) -> Offers:
+        return Offers.of(self._row)
+
+    @property
+    def adapters(self) -> Sequence[Adapter]:
+        return self._offers.adapters
 
     @cached_property
     def pairs(self) -> list[tuple[Adapter, Model | None, str]]:
         """Every agent with each of its models, and the name of their field."""
-        offered = offers.all_models()
         return [
             (adapter, model, f"runs-{adapter.name}:{model.name}" if model else f"runs-{adapter.name}")
             for adapter in self.adapters
-            for model in (offered[adapter.name] or _NO_MODEL)
+            for model in (self._offers.models[adapter.name] or _NO_MODEL)
         ]
 
     def add_agents(self) -> None:
@@ -118,10 +129,10 @@ class CrewForm(VerbForm):
 
     # --- what is chosen at first ----------------------------------------------------------------------------------------
 
-    def chosen_before(self, latest: Task | None) -> dict[str, Any]:
+    def chosen_before(self, latest: presets.Latest | None) -> dict[str, Any]:
         """The agents of the user's latest task, else the first that can start."""
         found: dict[str, Any] = {}
-        for choice in presets.agents_of(latest) if latest else ():
+        for choice in latest.agents if latest else ():
             self._add(found, asdict(choice))
         if not any(found.get(name) for *_, name in self.pairs):
             able = [name for adapter, model, name in self.pairs if not self._trouble(adapter, model)]
@@ -132,12 +143,12 @@ class CrewForm(VerbForm):
         """Begin with the agents of a preset of the user's, if it is one."""
         preset = Preset.objects.visible_to(self.by).filter(pk=int(pk)).first() if pk.isdecimal() and len(pk) <= 18 else None
         if preset is not None:
-            self.initial.update(self.chosen_by(preset))
+            self.initial.update(self.chosen_by(preset.choices))
 
-    def chosen_by(self, preset: Preset) -> dict[str, Any]:
-        """The fields as a preset has them, those of all other agents empty."""
+    def chosen_by(self, choices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """The fields as a preset's choices have them, those of all other agents empty."""
         found: dict[str, Any] = {name: "" if name.startswith(("effort-", "turns-")) else 0 for name in self.fields if is_of_crew(name)}
-        for choice in preset.choices:
+        for choice in choices:
             self._add(found, choice)
         return found
 
@@ -170,11 +181,7 @@ class CrewForm(VerbForm):
         ]
 
     def _trouble(self, adapter: Adapter, model: Model | None) -> str:
-        return offers.missing_key(adapter, model.name if model else "", self._keys)
-
-    @cached_property
-    def _keys(self) -> set[Any]:
-        return set(providers_with_key(self.by))
+        return self._offers.missing_key(adapter, model.name if model else "")
 
     @property
     def rows(self) -> list[AgentRow]:
@@ -196,14 +203,14 @@ class CrewForm(VerbForm):
 
     @cached_property
     def presets(self) -> list[ShownPreset]:
-        mine = Preset.objects.visible_to(self.by)
-        return [ShownPreset(preset.pk, preset.name, self._said(preset), json.dumps(self.chosen_by(preset))) for preset in mine]
+        mine = [(row["pk"], row["name"], row["choices"]) for row in self._row["own_presets"]]
+        return [ShownPreset(pk, name, self._said(choices), json.dumps(self.chosen_by(choices))) for pk, name, choices in mine]
 
-    def _said(self, preset: Preset) -> str:
+    def _said(self, choices: Iterable[Mapping[str, Any]]) -> str:
         """The agents of a preset in words; those that are not offered any more are named as they were called."""
         labels = {name: f"{adapter.label} {model.label}" if model else adapter.label for adapter, model, name in self.pairs}
         said = []
-        for choice in preset.choices:
+        for choice in choices:
             agent, model, attempts = choice["agent"], choice["model"], choice["attempts"]
             name = f"runs-{agent}:{model}" if model else f"runs-{agent}"
             said.append(labels.get(name, f"{agent} {model}".strip()) + (f" ×{attempts}" if attempts > 1 else ""))

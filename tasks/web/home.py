@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -13,10 +12,12 @@ from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import push_url, reswap, retarget, trigger_client_event
 
 from tasks import services
-from tasks.models import ACTIVE, FINAL, Run, RunStatus, Task, User
+from tasks.models import FINAL, Run, Task, User
+from tasks.running.standing import Standing
 from tasks.web.access import Request
 from tasks.web.composer import TaskForm
 from tasks.web.listing import Filters, TaskPage, task_page
+from tasks.web.pickers import known_repos
 from tasks.web.prompt_templates import initial_of
 
 
@@ -32,7 +33,8 @@ def home(request: Request) -> HttpResponse:
 
 def show(request: Request, form: TaskForm) -> HttpResponse:
     """The page with the composer as it is filled in."""
-    context = {"form": form, **_list(request, task_page(request.user, request.GET))}
+    page = task_page(request.user, request.GET)
+    context = {**_list(page, form.standing), "form": form, "activity": form.standing, "repos": page.filters.repos(form.known_repos)}
     return render(request, "tasks/home.html", context, status=422 if form.errors else 200)
 
 
@@ -41,9 +43,11 @@ def _part(request: Request) -> HttpResponse:
     page = task_page(request.user, request.GET)
     if request.htmx.target == "older":
         return render(request, "tasks/home.html#page", {"page": page})
+    standing = Standing.of(request.user)
     if request.htmx.trigger == "tasks":
-        return render(request, "tasks/home.html#rows", _list(request, page))
-    response = render(request, "tasks/filtered.html", _list(request, page))
+        return render(request, "tasks/home.html#rows", _list(page, standing))
+    context = {**_list(page, standing), "repos": page.filters.repos(known_repos(request.user))}
+    response = render(request, "tasks/filtered.html", context)
     is_there = page.filters.address == _current(request)  # as it is after Back
     return response if is_there else push_url(response, page.filters.address)
 
@@ -56,10 +60,8 @@ def _current(request: Request) -> str | None:
         return None
 
 
-def _list(request: Request, page: TaskPage) -> dict[str, object]:
-    on_way = Run.objects.visible_to(request.user).filter(task__is_trial=False, status__in=(*ACTIVE, RunStatus.WAITING))
-    counts = on_way.aggregate(running=Count("pk", filter=Q(status__in=ACTIVE)), waiting=Count("pk", filter=Q(status=RunStatus.WAITING)))
-    return {"page": page, "filters": page.filters, "repos": page.filters.repos(request.user), "counts": counts}
+def _list(page: TaskPage, standing: Standing) -> dict[str, object]:
+    return {"page": page, "filters": page.filters, "standing": standing}
 
 
 # --- several at once ----------------------------------------------------------------------------------------------------

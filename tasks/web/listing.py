@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,6 @@ from tasks.web.pull_chips import PullChip, chip_of
 PAGE = 30
 MOST_SHOWN = 300  # rows that a list which was paged on keeps when it is fetched anew
 MOST_CHIPS = 4
-MOST_REPOS = 200  # in the picker
 
 SHOWS = {"": "All", "working": "Working", "waiting": "Waiting for you", "done": "Done", "failed": "Failed", "archived": "Archived"}
 
@@ -104,9 +103,10 @@ class Filters:
         names = {"": "All agents", **{adapter.name: adapter.label for adapter in ADAPTERS.values()}}
         return [Choice(label, replace(self, agent=name).address, name == self.agent) for name, label in names.items()]
 
-    def repos(self, user: User) -> list[Choice]:
-        found: list[tuple[int | None, str]] = list(Repo.objects.visible_to(user).values_list("pk", "name")[:MOST_REPOS])
-        return [Choice(label, replace(self, repo=pk).address, pk == self.repo) for pk, label in [(None, "All repositories"), *found]]
+    def repos(self, known: Iterable[Repo]) -> list[Choice]:
+        found = sorted((repo.name.casefold(), repo.name, repo.pk) for repo in known)
+        named: list[tuple[int | None, str]] = [(None, "All repositories"), *((pk, name) for _, name, pk in found)]
+        return [Choice(label, replace(self, repo=pk).address, pk == self.repo) for pk, label in named]
 
     def tasks(self, user: User) -> QuerySet[Task]:
         """Newest first."""

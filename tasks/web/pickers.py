@@ -32,6 +32,7 @@ from tasks.web.access import Request
 logger = logging.getLogger(__name__)
 
 MOST_REPOS = 20
+MOST_KNOWN = 200  # listed to filter by
 MOST_BRANCHES = 50
 MOST_PAGES = 1000  # of GitHub's
 OLD = timedelta(minutes=5)  # a mirror that was fetched before may lack branches
@@ -43,6 +44,11 @@ def recent_repos(user: User) -> QuerySet[Repo]:
     """The user's repositories, those that were used last first."""
     newest = Task.objects.filter(repo=OuterRef("pk"), is_trial=False).order_by("-pk").values("pk")[:1]  # by the index, not of all tasks
     return Repo.objects.visible_to(user).annotate(used=Subquery(newest)).order_by(F("used").desc(nulls_last=True), "-pk")
+
+
+def known_repos(user: User) -> list[Repo]:
+    """So many of them as can be listed, and of each what lists show."""
+    return list(recent_repos(user).only("name", "source", "default_branch")[:MOST_KNOWN])
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from tasks.errors import AppError
 from tasks.models import Budget, BudgetScope, Credential, CredentialKind, EndReason, ModelCall, Price, Run, Turn, User
 from tasks.running import backends, model_access
 from tasks.running.model_access import Call, Grant, Key, Refusal
+from tasks.running.offers import Offers
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
@@ -96,7 +97,7 @@ def test_ones_own_key_comes_before_the_sites_and_that_before_the_environments(al
 def test_nobody_gets_anothers_key(alice: User, bob: User) -> None:
     store(bob, "sk-bob")
     assert model_access.key_for(alice, "anthropic") is None
-    assert model_access.providers_with_key(alice) == set()
+    assert Offers.to(alice).keys == set()
 
 
 def test_a_subscription_is_a_key(alice: User, settings: Settings) -> None:
@@ -111,7 +112,7 @@ def test_which_providers_have_a_key_is_one_query(alice: User, settings: Settings
     store(alice, "sk-alice", "openai")
     store(None, "sk-site", "openai")
     with django_assert_num_queries(1):
-        assert model_access.providers_with_key(alice) == {Provider.OPENAI, Provider.GEMINI}
+        assert Offers.to(alice).keys == {Provider.OPENAI, Provider.GEMINI}
 
 
 def test_a_key_shows_its_secret_in_no_message() -> None:
