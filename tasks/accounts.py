@@ -15,8 +15,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from tasks import audit
 from tasks.errors import InvalidInput, NotAllowed
-from tasks.models import DiffForm, DiffWhitespace, LoginLink, Notify, Theme, User
+from tasks.models import AuditKind, DiffForm, DiffWhitespace, LoginLink, Notify, Theme, User
 
 MOST_NAME = 100  # characters
 MOST_PASSWORD = 1000
@@ -27,6 +28,7 @@ def create_login_link(*, user: User) -> str:
     """An absolute URL that signs `user` in, once, within a day."""
     token = secrets.token_urlsafe(32)
     LoginLink.objects.create(user=user, digest=_digest(token), expires_at=timezone.now() + LOGIN_LINK_TTL)
+    audit.record(AuditKind.LOGIN_LINK_MADE, by=None, subject=user, username=user.username)
     return settings.BASE_URL + reverse("login-link", args=[token])
 
 
@@ -98,9 +100,11 @@ def change_password(*, user: User, old: str, new: str) -> None:
         raise InvalidInput(" ".join(error.messages), field="new_password") from None
     user.set_password(new)
     user.save(update_fields=["password"])
+    audit.record(AuditKind.PASSWORD_CHANGED, by=user, subject=user)
 
 
 def end_sessions(*, user: User) -> None:
     """End every session of the user, with their sockets; who asked for it keeps theirs by `update_session_auth_hash`."""
     user.session_salt = secrets.token_hex(16)
     user.save(update_fields=["session_salt"])
+    audit.record(AuditKind.SESSIONS_ENDED, by=None, subject=user, username=user.username)

@@ -23,8 +23,9 @@ from agents.check import Reply, check
 from agents.grants import Key
 from agents.upstream import Failed
 from sandboxes.egress import HostError, PolicyError, PrivateHosts, Target, is_address, is_public, normalize, usable_addresses
+from tasks import audit
 from tasks.errors import AppError, InvalidInput, NotAllowed
-from tasks.models import Credential, CredentialKind, GitHubAccount, GitHubApp, OutgoingWebhook, User, Variable
+from tasks.models import AuditKind, Credential, CredentialKind, GitHubAccount, GitHubApp, OutgoingWebhook, User, Variable
 from tasks.models.credential import PROVIDERS
 from tasks.models.encrypted import is_fresh, rotate
 
@@ -62,6 +63,8 @@ def save_credential(
         stored, _ = Credential.objects.update_or_create(
             owner=new.owner, provider=provider, defaults=values | {"problem": said.problem, "checked_at": timezone.now()}
         )
+        whose = "site" if for_site else "own"
+        audit.record(AuditKind.KEY_SAVED, by=by, subject=stored, provider=provider, whose=whose, host=urlsplit(base_url).hostname)
     return stored
 
 
@@ -82,7 +85,10 @@ def delete_credential(*, credential: Credential, by: User) -> None:
     """Operators may remove anybody's. Runs that are at work lose it too: their next request to a model is refused."""
     if credential.owner_id is None or not by.is_operator:
         _check_may(credential, by)
-    Credential.objects.filter(pk=credential.pk).delete()
+    whose = "site" if credential.owner_id is None else "own" if credential.owner_id == by.pk else f"user:{credential.owner_id}"
+    with transaction.atomic():
+        if Credential.objects.filter(pk=credential.pk).delete()[0]:
+            audit.record(AuditKind.KEY_REMOVED, by=by, subject=f"credential:{credential.pk}", provider=credential.provider, whose=whose)
 
 
 def _check_may(credential: Credential, by: User) -> None:

@@ -7,11 +7,12 @@ import time
 from django.db import transaction
 from django.db.models import Q
 
-from tasks import accounts, environment, services
+from tasks import accounts, audit, environment, services
 from tasks.errors import Conflict, InvalidInput
 from tasks.models import (
     FINAL,
     ApiToken,
+    AuditKind,
     Credential,
     GitHubAccount,
     LoginLink,
@@ -54,6 +55,7 @@ def delete_account(*, user: User, name: str) -> None:
         Credential.objects.filter(owner=user).delete()
         OutgoingWebhook.objects.filter(owner=user).delete()
         Variable.objects.filter(repo__owner=user).delete()
+        audit.record(AuditKind.USER_LEFT, by=user, subject=user)
         operations.begin(KIND, f"user:{user.pk}")
 
 

@@ -5,8 +5,20 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import transaction
 
+from tasks import audit
 from tasks.errors import Conflict, NotAllowed
-from tasks.models import ACTIVE, CreationBucket, Delivery, DeliveryStatus, Operation, OperationStatus, Sandbox, SandboxStatus, User
+from tasks.models import (
+    ACTIVE,
+    AuditKind,
+    CreationBucket,
+    Delivery,
+    DeliveryStatus,
+    Operation,
+    OperationStatus,
+    Sandbox,
+    SandboxStatus,
+    User,
+)
 from tasks.running import capacity, nudge, operations, templates
 from tasks.running.templates import Wanted
 
@@ -19,6 +31,7 @@ def destroy_sandbox(*, sandbox: Sandbox, by: User) -> None:
         # A lost sandbox is one that reconcile destroys, should the nudge get lost.
         if not idle.exclude(status=SandboxStatus.DESTROYED).update(status=SandboxStatus.LOST):
             raise Conflict("It is destroyed already." if idle.exists() else "A turn is at work in it. Stop the run first.")
+        audit.record(AuditKind.SANDBOX_DESTROYED, by=by, subject=sandbox, run=sandbox.run_id, ref=sandbox.ref, backend=sandbox.backend)
         nudge.enqueue(f"host-{sandbox.host}" if sandbox.host else settings.QUEUE_RUNS, "destroy_sandbox", sandbox.pk)
 
 
@@ -27,6 +40,7 @@ def open_creations(*, bucket: CreationBucket, by: User) -> None:
     _check_operator(by)
     if not capacity.open_now(bucket.backend):
         raise Conflict("It is open already.")
+    audit.record(AuditKind.OPERATED, by=by, subject=bucket, deed="open_creations")
     nudge.dispatch()
 
 
@@ -35,6 +49,7 @@ def start_operation_again(*, operation: Operation, by: User) -> Operation:
     _check_operator(by)
     if operation.status != OperationStatus.FAILED:
         raise Conflict("It has not failed.")
+    audit.record(AuditKind.OPERATED, by=by, subject=operation, deed="start_again", of=operation.subject)
     return operations.begin(operation.kind, operation.subject)
 
 
@@ -45,6 +60,7 @@ def run_delivery_again(*, delivery: Delivery, by: User) -> None:
     with transaction.atomic():
         if not over.update(status=DeliveryStatus.QUEUED, outcome="", tries=0, finished_at=None):
             raise Conflict("It waits for a worker already.")
+        audit.record(AuditKind.OPERATED, by=by, subject=delivery, deed="run_delivery_again")
         nudge.enqueue(settings.QUEUE_RUNS, "github.work_on_delivery", delivery.pk)
 
 
@@ -52,6 +68,7 @@ def build_template(*, by: User, wanted: Wanted) -> Operation:
     """Build a template for E2B sandboxes, unless that is being done already. NotBuilt when there is no account at E2B."""
     _check_operator(by)
     templates.account()
+    audit.record(AuditKind.OPERATED, by=by, deed="build_template")
     return operations.begin_template(wanted)
 
 

@@ -15,8 +15,9 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from sandboxes.egress import HostError, PrivateHosts, Target, is_address, is_public, normalize
+from tasks import audit
 from tasks.errors import Conflict, InvalidInput
-from tasks.models import OutgoingDelivery, OutgoingEvent, OutgoingState, OutgoingWebhook, User
+from tasks.models import AuditKind, OutgoingDelivery, OutgoingEvent, OutgoingState, OutgoingWebhook, User
 from tasks.models.outgoing import ABOUT_RUNS, TEST
 from tasks.running import announcing, nudge
 from tasks.running.delivering import PREFIX
@@ -38,18 +39,24 @@ def add(*, by: User, url: str, events: Collection[str]) -> tuple[OutgoingWebhook
     webhook = OutgoingWebhook(owner=by, url=url, events=events)
     webhook.secret = secret
     webhook.save()
+    audit.record(AuditKind.WEBHOOK_ADDED, by=by, subject=webhook, host=urlsplit(url).hostname, events=list(events))
     return webhook, secret
 
 
 def change(*, webhook: OutgoingWebhook, by: User, url: str, events: Collection[str], is_active: bool) -> None:
     """Another address has the same secret: it is one's own too."""
-    fields = {"url": _address(url), "events": _known(events, list(OutgoingEvent.values)), "is_active": is_active}
-    OutgoingWebhook.objects.visible_to(by).filter(pk=webhook.pk).update(**fields)
+    url, events = _address(url), _known(events, list(OutgoingEvent.values))
+    with transaction.atomic():
+        if OutgoingWebhook.objects.visible_to(by).filter(pk=webhook.pk).update(url=url, events=events, is_active=is_active):
+            host = urlsplit(url).hostname
+            audit.record(AuditKind.WEBHOOK_CHANGED, by=by, subject=webhook, host=host, events=list(events), is_active=is_active)
 
 
 def remove(*, webhook: OutgoingWebhook, by: User) -> None:
     """With its log, and what was to be sent to it."""
-    OutgoingWebhook.objects.visible_to(by).filter(pk=webhook.pk).delete()
+    with transaction.atomic():
+        if OutgoingWebhook.objects.visible_to(by).filter(pk=webhook.pk).delete()[0]:
+            audit.record(AuditKind.WEBHOOK_REMOVED, by=by, subject=f"outgoingwebhook:{webhook.pk}")
 
 
 @transaction.atomic
@@ -61,10 +68,13 @@ def test(*, webhook: OutgoingWebhook, by: User) -> None:
 
 @transaction.atomic
 def send_again(*, delivery: OutgoingDelivery, by: User) -> None:
-    """Try one that was given up, or delivered, once more from the start; its receiver knows it by its id."""
-    over = OutgoingDelivery.objects.visible_to(by).filter(pk=delivery.pk).exclude(state=OutgoingState.DUE)
+    """Try one that was given up, or delivered, once more from the start; its receiver knows it by its id. Operators may send anybody's."""
+    ours = OutgoingDelivery.objects.all() if by.is_operator else OutgoingDelivery.objects.visible_to(by)
+    over = ours.filter(pk=delivery.pk).exclude(state=OutgoingState.DUE)
     if not over.update(state=OutgoingState.DUE, attempts=0, due_at=Now()):
         raise Conflict("It is under way already.")
+    if delivery.owner_id != by.pk:
+        audit.record(AuditKind.OPERATED, by=by, subject=delivery, deed="send_again")
     nudge.enqueue(settings.QUEUE_OPERATIONS, "deliver", delivery.pk)
 
 

@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Max
 from django.db.models.functions import Now
 
+from tasks import audit
 from tasks.attachments import give, give_again
 from tasks.choices import (
     COMBINES,
@@ -31,6 +32,7 @@ from tasks.models import (
     ACTIVE,
     FINAL,
     Attachment,
+    AuditKind,
     Check,
     EndReason,
     Mode,
@@ -300,6 +302,7 @@ def cancel_run(*, run: Run, by: User) -> bool:
 
     What has not begun ends at once. A running turn is asked to stop: the follower delivers that, its patch is kept.
     """
+    is_others = run.task.owner_id != by.pk
     with transaction.atomic():
         checks.cancel(Check.objects.filter(patch__run=run))
         before = [RunStatus.QUEUED, RunStatus.STARTING, RunStatus.WAITING]
@@ -307,6 +310,8 @@ def cancel_run(*, run: Run, by: User) -> bool:
         waiting = Turn.objects.filter(run=run, status=RunStatus.QUEUED)
         if is_ended:
             waiting.update(status=RunStatus.CANCELED, finished_at=Now())
+            if is_others:
+                audit.record(AuditKind.RUN_STOPPED, by=by, subject=run)
             return True
         running = Run.objects.filter(pk=run.pk, status=RunStatus.RUNNING)
         asked = running.filter(stop_requested_at=None).update(stop_requested_at=Now())
@@ -315,6 +320,8 @@ def cancel_run(*, run: Run, by: User) -> bool:
             end_reason=""
         )
         if asked:
+            if is_others:
+                audit.record(AuditKind.RUN_STOPPED, by=by, subject=run)
             waiting.update(status=RunStatus.CANCELED, finished_at=Now())
             host = Sandbox.objects.filter(run=run).order_by("-generation").values_list("host", flat=True).first()
             nudge.tell([nudge.run_group(run.pk), nudge.user_group(run.task.owner_id)])
@@ -352,6 +359,8 @@ def retry_run(*, run: Run, by: User) -> Run:
         prompt = first.prompt if COMBINES in run.options else run.task.prompt
         turn = Turn.objects.create(run=new, number=1, mode=run.task.mode, prompt=prompt, author=by)
         give_again(earlier=first, turn=turn)
+        if run.task.owner_id != by.pk:
+            audit.record(AuditKind.RUN_RETRIED, by=by, subject=run, attempt=new.pk)
         if not run.task.base_commit:
             operations.begin("mirror", f"repo:{run.task.repo_id}")
         nudge.dispatch()

@@ -12,8 +12,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from tasks import audit
 from tasks.errors import Conflict, InvalidInput, NotAllowed
-from tasks.models import ApiToken, Scope, User
+from tasks.models import ApiToken, AuditKind, Scope, User
 
 PREFIX = "ac_"
 MOST_TOKENS = 50  # valid ones of a user
@@ -48,6 +49,7 @@ def create_token(*, user: User, name: str, scope: str, expires_in_days: int | No
         expires_at = None if expires_in_days is None else timezone.now() + timedelta(days=expires_in_days)
         hint = secret[:_HINT]
         token = ApiToken.objects.create(user=user, name=name, digest=_digest(secret), hint=hint, scope=scope, expires_at=expires_at)
+        audit.record(AuditKind.TOKEN_MADE, by=user, subject=token, name=name, scope=scope, days=expires_in_days)
     return token, secret
 
 
@@ -55,7 +57,11 @@ def revoke_token(*, token: ApiToken, by: User) -> bool:
     """End a token for good, at once; False when it was revoked already. Operators may end anybody's."""
     if token.user_id != by.pk and not by.is_operator:
         raise NotAllowed("This token belongs to somebody else.")
-    return ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=Now()) == 1
+    with transaction.atomic():
+        is_done = ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=Now()) == 1
+        if is_done:
+            audit.record(AuditKind.TOKEN_REVOKED, by=by, subject=token, name=token.name)
+    return is_done
 
 
 @sensitive_variables("text")

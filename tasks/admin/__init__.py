@@ -5,6 +5,7 @@ from django.contrib import admin
 from tasks.admin import (
     accounts,
     agents,
+    audit,
     capacity,
     checks,
     deliveries,
@@ -22,6 +23,7 @@ from tasks.admin import (
 __all__ = [
     "accounts",
     "agents",
+    "audit",
     "capacity",
     "checks",
     "deliveries",

@@ -12,16 +12,16 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from tasks import tokens
-from tasks.admin.base import BoundedPaginator, ReadOnly, act, is_operator, shown_on_one_line
+from tasks.admin.base import Audited, BoundedPaginator, ReadOnly, act, is_operator, shown_on_one_line
 from tasks.github import people
-from tasks.models import ApiToken, LoginLink, User
+from tasks.models import ApiToken, AuditKind, LoginLink, User
 
 for model in (EmailAddress, SocialAccount, SocialApp, SocialToken):  # allauth's, none of which has rows here
     admin.site.unregister(model)
 
 
 @admin.register(User)
-class Users(UserAdmin):  # type: ignore[type-arg]
+class Users(Audited, UserAdmin):  # type: ignore[type-arg]
     """No deleting: a user's history goes with the user."""
 
     list_display = ["username", "display_name", "email", "is_active", "is_staff", "last_login", "date_joined"]
@@ -39,6 +39,8 @@ class Users(UserAdmin):  # type: ignore[type-arg]
     )
     readonly_fields = ["last_login", "date_joined"]
     filter_horizontal = ("groups",)
+    told = ["is_active", "is_staff", "is_superuser"]
+    kinds = (AuditKind.USER_ADDED, AuditKind.USER_CHANGED)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

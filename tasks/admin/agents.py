@@ -43,6 +43,7 @@ class AgentSettings(Editable):
     form = AgentSettingForm
     list_display = ["agent", "is_on", shown_on_one_line("extra_args")]
     ordering = ["agent"]
+    told = ["is_on"]
 
 
 class AgentModelForm(forms.ModelForm):  # type: ignore[type-arg]  # it is generic for the type checker only

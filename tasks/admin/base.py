@@ -17,7 +17,9 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tasks import audit
 from tasks.errors import AppError
+from tasks.models import AuditKind
 from tasks.templatetags.shown import name, plain
 
 MOST_COUNTED = 10_000
@@ -89,7 +91,33 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # it is generic for
         return False
 
 
-class Editable(admin.ModelAdmin):  # type: ignore[type-arg]  # it is generic for the type checker only
+class Audited(admin.ModelAdmin):  # type: ignore[type-arg]  # it is generic for the type checker only
+    """What operators add, change and delete is written into the audit log: the names of the columns, and the values of those in `told`."""
+
+    told: Sequence[str] = ()
+    kinds: tuple[AuditKind, AuditKind] = (AuditKind.ADDED, AuditKind.CHANGED)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        self._record(request, self.kinds[0], obj)
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        fields = [name for part in message if isinstance(part, dict) for name in part.get("changed", {}).get("fields", [])]
+        self._record(request, self.kinds[1], obj, fields=fields)
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        for obj in queryset:
+            self._record(request, AuditKind.DELETED, obj)
+        return super().log_deletions(request, queryset)
+
+    def _record(self, request: HttpRequest, kind: AuditKind, obj: Any, **detail: list[str]) -> None:
+        by: Any = request.user
+        told = {name: str(getattr(obj, name)) for name in self.told if getattr(obj, name) is not None}
+        audit.record(kind, by=by, subject=obj, name=str(obj), **told, **detail)
+
+
+class Editable(Audited):
     """Rows that are for operators to add, change and delete: what they choose, and no machinery moves by."""
 
     show_full_result_count = False

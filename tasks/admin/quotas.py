@@ -54,3 +54,4 @@ class Quotas(Editable):
     list_select_related = ["user", "group"]
     raw_id_fields = ["user"]
     ordering = ["scope", "user", "group"]
+    told = ["scope", "user", "group", "at_once", "a_day"]

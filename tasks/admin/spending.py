@@ -117,6 +117,7 @@ class Prices(Editable):
     search_fields = ["model"]
     search_help_text = "Model"
     ordering = ["model"]
+    told = ["input_usd", "cached_usd", "cache_write_usd", "output_usd"]
     formfield_overrides = {models.DecimalField: {"min_value": 0}}
 
 
@@ -145,6 +146,7 @@ class Budgets(Editable):
     list_select_related = ["user"]
     raw_id_fields = ["user"]
     ordering = ["scope", "user"]
+    told = ["scope", "user", "usd"]
 
 
 class ProviderFilter(admin.SimpleListFilter):

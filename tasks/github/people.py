@@ -16,11 +16,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from tasks import accounts
+from tasks import accounts, audit
 from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed
 from tasks.github_api import admission, apps, credentials, renewal
 from tasks.github_api.credentials import Person
-from tasks.models import ApiToken, GitHubAccount, GitHubCredentialKind, User
+from tasks.models import ApiToken, AuditKind, GitHubAccount, GitHubCredentialKind, User
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ def _add(person: Person) -> GitHubAccount:
             user = User(username=_free_name(person.login), display_name=_shown(person.name), email=person.email)
             user.set_unusable_password()
             user.save()
+            audit.record(AuditKind.USER_ADDED, by=None, subject=user, username=user.username, login=person.login)
             return GitHubAccount.objects.create(user=user, github_id=person.github_id, login=person.login, checked_at=Now())
     except IntegrityError:  # the same one came in twice at the same time
         if (account := _account(person.github_id)) is None:
@@ -125,6 +126,7 @@ def connect(*, user: User, person: Person) -> GitHubAccount:
                 account.save()
         except IntegrityError:  # at the same moment
             raise others from None
+        audit.record(AuditKind.GITHUB_CONNECTED, by=user, subject=account, login=person.login)
     return account
 
 
@@ -143,6 +145,7 @@ def disconnect(*, user: User) -> bool:
         account = GitHubAccount.objects.select_for_update().filter(user=user).first()
         if account is None:
             return False
+        audit.record(AuditKind.GITHUB_DISCONNECTED, by=user, subject=account, login=account.login)
         if account.checked_at is None:
             account.delete()
             return True
@@ -194,6 +197,7 @@ def dismiss(account: GitHubAccount) -> None:
     user = account.user
     with transaction.atomic():
         accounts.end_sessions(user=user)
+        audit.record(AuditKind.USER_SHUT_OUT, by=None, subject=user, username=user.username, login=account.login)
         user.login_links.filter(used_at=None).delete()
         if user.is_staff:
             ApiToken.objects.filter(user=user, revoked_at=None).update(revoked_at=Now())

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from tasks import audit
 from tasks.errors import AppError, Conflict, InvalidInput, NotAllowed
 from tasks.git.sources import valid_branch
 from tasks.github import names, wording
@@ -17,7 +18,7 @@ from tasks.github.publishing import KIND, subject_of
 from tasks.github_api import credentials
 from tasks.github_api.client import GitHub
 from tasks.github_api.places import repository_of
-from tasks.models import Mode, Operation, Patch, Publication, PullRequest, PullRequestState, Run, Turn, User
+from tasks.models import AuditKind, Mode, Operation, Patch, Publication, PullRequest, PullRequestState, Run, Turn, User
 from tasks.running import operations, patches
 from tasks.services import send_follow_up
 
@@ -163,6 +164,7 @@ def _ask(run: Run, by: User, allows_secrets: bool, wanted: dict[str, Any], branc
             later = patch.turn if was_pushed else None
             wanted["message"] = wording.message(run, title, later)  # else it may be in a commit that is pushed already
         publication, _ = Publication.objects.update_or_create(run=run, defaults=wanted)
+        audit.record(AuditKind.PUBLISHED, by=by, subject=run, repository=run.task.repo.name, pull_request=publication.wants_pull_request)
         operations.begin(KIND, subject_of(run.pk))
     return publication
 

@@ -4,6 +4,7 @@ from tasks.models.account import DiffForm, DiffWhitespace, LoginLink, Notify, Th
 from tasks.models.agent import AgentModel, AgentSetting, Preset, RepoMcpServer
 from tasks.models.artifact import Artifact
 from tasks.models.attachment import Attachment
+from tasks.models.audit import AuditEntry, AuditKind
 from tasks.models.capacity import CreationBucket
 from tasks.models.check import Check, CheckStatus, Verdict
 from tasks.models.comment import Comment, CommentSide
@@ -40,6 +41,8 @@ __all__ = [
     "ApiToken",
     "Artifact",
     "Attachment",
+    "AuditEntry",
+    "AuditKind",
     "Beats",
     "Budget",
     "BudgetScope",

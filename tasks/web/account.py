@@ -16,9 +16,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
-from tasks import accounts, limits
+from tasks import accounts, audit, limits
 from tasks.github import people
-from tasks.models import User
+from tasks.models import AuditKind, User
 from tasks.web import errors
 from tasks.web.account_forms import SignInForm
 
@@ -55,6 +55,9 @@ def _by_password(request: HttpRequest) -> HttpResponse:
         return errors.too_many(request, wait)
     form = SignInForm(request.POST)
     if not form.is_valid() or form.user is None:
+        # Only a name that somebody has: what is typed there by mistake may be a password.
+        known = User.objects.filter(username=name).first()
+        audit.record(AuditKind.SIGN_IN_FAILED, by=None, subject=known or "", way="password", username=known.username if known else "")
         return ask(request, form, status=422)
     limits.ADDRESS.give_back(address)
     limits.USERNAME.give_back(name)
@@ -91,6 +94,7 @@ def login_link(request: HttpRequest, token: str) -> HttpResponse:
     if wait := limits.ADDRESS.take(address):
         return _secret(errors.too_many(request, wait))
     if (user := accounts.use_login_link(token)) is None:
+        audit.record(AuditKind.SIGN_IN_FAILED, by=None, way="link")
         return _secret(render(request, "tasks/login_link.html", {"is_used": True}, status=410))
     limits.ADDRESS.give_back(address)
     return _secret(signed_in(request, user, local(request.COOKIES.get(NEXT, ""))))
@@ -106,6 +110,9 @@ def _secret(response: HttpResponse) -> HttpResponse:
 def signed_in(request: HttpRequest, user: User, page: str) -> HttpResponse:
     """Begin a session, and go on to a page of ours."""
     login(request, user, backend=BACKEND)
+    if user.expires_at is not None:
+        request.session.set_expiry(user.expires_at)
+    audit.record(AuditKind.SIGNED_IN, by=user, subject=user)
     response = redirect(page)
     response.delete_cookie(NEXT, path="/sign-in/", samesite="Lax")
     return response
@@ -125,6 +132,8 @@ def local(wanted: str) -> str:
 @require_POST
 @login_not_required
 def sign_out(request: HttpRequest) -> HttpResponse:
+    if isinstance(request.user, User):
+        audit.record(AuditKind.SIGNED_OUT, by=request.user, subject=request.user)
     logout(request)
     return redirect("sign-in")
 

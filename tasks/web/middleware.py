@@ -10,6 +10,7 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.utils.deprecation import MiddlewareMixin
 
+from tasks import audit
 from tasks.running import log_context
 from tasks.web import errors, health
 
@@ -44,6 +45,7 @@ class SignInFirst(LoginRequiredMiddleware):
     def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> HttpResponseBase | None:
         """What is for everybody does not even look who it is: Django's own would, and then it could not be had without a database."""
         log_context.begin(**_ids(request, view_kwargs))
+        audit.came_from(request.META.get("REMOTE_ADDR", ""))
         if not getattr(view_func, "login_required", True):
             return None
         response = super().process_view(request, view_func, view_args, view_kwargs)

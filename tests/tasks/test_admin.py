@@ -24,6 +24,8 @@ from tasks.models import (
     AgentSetting,
     ApiToken,
     Attachment,
+    AuditEntry,
+    AuditKind,
     Budget,
     BudgetScope,
     Check,
@@ -39,6 +41,8 @@ from tasks.models import (
     ModelCall,
     Operation,
     OperationStatus,
+    OutgoingDelivery,
+    OutgoingWebhook,
     Patch,
     PatchKind,
     PreparedEnvironment,
@@ -87,6 +91,9 @@ MODELS = [
         Check,
         Delivery,
         GitHubRequest,
+        AuditEntry,
+        OutgoingWebhook,
+        OutgoingDelivery,
     ),
 ]
 EDITED = [Price, Budget, Quota, AgentSetting, AgentModel]
@@ -100,6 +107,8 @@ BIG = (
     "tasks_patch",
     "tasks_operation",
     "tasks_task",
+    "tasks_auditentry",
+    "tasks_outgoingdelivery",
 )
 HOSTILE = "<script>alert(1)</script>\u202e"
 
@@ -147,6 +156,9 @@ def add_one_of_each(make_run: MakeRun, number: int = 1) -> Run:
     )
     GitHubRequest.objects.create(repository="a/b", number=number, kind="comment", user=owner, login=HOSTILE, outcome=HOSTILE, task=run.task)
     Event.objects.create(run=run, seq=1, kind=EventKind.MESSAGE, data={"text": HOSTILE})
+    AuditEntry.objects.create(kind=AuditKind.CHANGED, username=owner.username, subject=HOSTILE, detail={"name": HOSTILE})
+    webhook = OutgoingWebhook.objects.create(owner=owner, url=f"https://example.org/{HOSTILE}", secret_encrypted=b"digest-1")
+    OutgoingDelivery.objects.create(owner=owner, webhook=webhook, event="run.failed", payload={"text": HOSTILE}, answer=HOSTILE)
     return run
 
 
