@@ -35,6 +35,8 @@ _BESIDE: dict[str, str] = {  # what the base commit's own says of one that passe
     CheckStatus.CANCELED: "On the base commit it was stopped.",
 }
 
+_SHOWN = ("status", "command", "error", "exit_code", "seconds", "output", "run__status", "base__status", "base__run__id")  # of a panel
+
 
 @dataclass(frozen=True)
 class CheckChip:
@@ -71,7 +73,8 @@ class CheckPanel:
         """None where there is nothing to say. One query."""
         if patch is None or not patch.files:
             return None
-        row = Check.objects.filter(patch=patch).select_related("run", "base__run").defer("base__output").order_by("-pk").first()
+        shown = Check.objects.select_related("run", "base__run").only(*_SHOWN)
+        row = shown.filter(patch=patch).order_by("-pk").first()
         patch.run = run  # whose task and repository are here already
         is_idle = run.status not in (RunStatus.QUEUED, *ACTIVE) and (row is None or row.is_over)
         can_begin = is_idle and run.task.archived_at is None and can_check(patch)
