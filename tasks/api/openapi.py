@@ -29,8 +29,13 @@ TAGS = {
     "pull requests": "Runs on GitHub.",
     "usage": "Tokens and cost.",
 }
-_ALWAYS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-_OF_BODY = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+_ALWAYS = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 _AGAIN = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -60,7 +65,7 @@ def _finish(operation: dict[str, Any], path: str, method: str) -> None:
     if method != "get":
         refusals |= {HTTPStatus.CONFLICT}
     if "requestBody" in operation:
-        refusals |= {*_OF_BODY, HTTPStatus.NOT_FOUND}
+        refusals |= {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.NOT_FOUND}
     if "requestBody" in operation or operation["parameters"]:
         refusals.add(HTTPStatus.UNPROCESSABLE_ENTITY)
     operation["responses"] |= {int(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in sorted(refusals)}

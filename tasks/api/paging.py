@@ -16,6 +16,7 @@ Row = TypeVar("Row", bound=Model)
 Id = Annotated[int, Path(ge=1, le=BIGGEST)]
 IdAsked = Annotated[int | None, Query(ge=1, le=BIGGEST)]
 Cursor = Annotated[str | None, Query(pattern=r"^c[1-9][0-9]{0,14}$", description="Where to go on: as the page before says it.")]
+NO_NUL = r"^[^\x00]*$"  # which no text in PostgreSQL can hold
 Limit = Annotated[int, Query(ge=1, le=MOST, description="How many at most.")]
 
 

@@ -13,7 +13,7 @@ from tasks.api import schemas
 from tasks.api.auth import Request
 from tasks.api.finding import find_repo
 from tasks.api.idempotency import OnceRequest, once
-from tasks.api.paging import Cursor, Id, Limit, page
+from tasks.api.paging import NO_NUL, Cursor, Id, Limit, page
 from tasks.models import NetworkPreset, Operation, Repo, Variable
 
 router = Router(tags=["repositories"])
@@ -57,7 +57,7 @@ def list_repos(
     request: Request,
     cursor: Cursor = None,
     limit: Limit = 30,
-    q: Annotated[str, Query(max_length=200, description="A part of the name.")] = "",
+    q: Annotated[str, Query(max_length=200, pattern=NO_NUL, description="A part of the name.")] = "",
 ) -> schemas.Repos:
     """Repositories, newest first."""
     rows = Repo.objects.visible_to(request.user)

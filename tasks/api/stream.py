@@ -75,7 +75,7 @@ async def _follow(run_id: int, token: ApiToken, last: int) -> AsyncIterator[str]
     try:
         async with _nudges(run_id) as may_be_news:
             yield ": hello\n\n"
-            while True:
+            while not _has_left():
                 may_be_news.clear()
                 status, found = await database_sync_to_async(_look)(run_id, token, last)
                 if status is None:
@@ -95,6 +95,12 @@ async def _follow(run_id: int, token: ApiToken, last: int) -> AsyncIterator[str]
         _open[token.user_id] -= 1
         if not _open[token.user_id]:
             del _open[token.user_id]
+
+
+def _has_left() -> bool:
+    """Whether the client has left, and what was asked of Redis just then has swallowed that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _look(run_id: int, token: ApiToken, last: int) -> tuple[str | None, list[tuple[int, str]]]:

@@ -14,7 +14,7 @@ from tasks.api import schemas
 from tasks.api.auth import Request
 from tasks.api.finding import find_repo, find_task
 from tasks.api.idempotency import OnceRequest, once
-from tasks.api.paging import Cursor, Id, IdAsked, Limit, page
+from tasks.api.paging import NO_NUL, Cursor, Id, IdAsked, Limit, page
 from tasks.choices import AgentChoice
 from tasks.errors import InvalidInput
 from tasks.listing import find_tasks
@@ -65,8 +65,8 @@ def list_tasks(
     limit: Limit = 30,
     state: Annotated[State | None, Query(description="Where their runs stand.")] = None,
     repo: IdAsked = None,
-    agent: Annotated[str, Query(max_length=40)] = "",
-    q: Annotated[str, Query(max_length=200, description="Words of the title, the prompt or the repository's name.")] = "",
+    agent: Annotated[str, Query(max_length=40, pattern=NO_NUL)] = "",
+    q: Annotated[str, Query(max_length=200, pattern=NO_NUL, description="Words of the title, the prompt or the repository's name.")] = "",
     is_archived: Annotated[bool, Query(description="Those that are archived, instead of the others.")] = False,
 ) -> schemas.Tasks:
     """Tasks with their runs, newest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -169,6 +170,15 @@ async def test_a_client_that_leaves_frees_all(run: Run, alices: Program, alice: 
     assert stream._open == {}
     assert not layer._get_layer().channels
     assert not layer._get_layer().groups
+
+
+async def test_one_that_leaves_at_once_frees_all_as_well(run: Run, alices: Program) -> None:
+    for _ in range(10):
+        begun = time.monotonic()
+        async with opened(alices, f"/runs/{run.pk}/events/stream") as following:
+            assert following.status == 200
+        assert time.monotonic() - begun < 5
+        assert stream._open == {}
 
 
 async def test_a_user_has_so_many_streams_and_no_more(run: Run, alices: Program, monkeypatch: pytest.MonkeyPatch) -> None:
