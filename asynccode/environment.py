@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -11,30 +12,51 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A variable that was read. `value` is what it comes to, where that is a number, yes or no, or one of few words; None for all that
+    may be secret."""
+
+    is_given: bool
+    value: str | None = None
+
+
+ASKED: dict[str, Asked] = {}  # name → what was found, in the order in which they were read
+
+
 def text(name: str, default: str = "") -> str:
-    return os.environ.get(name, "").strip() or default
+    given = os.environ.get(name, "").strip()
+    ASKED[name] = Asked(bool(given))
+    return given or default
+
+
+def _known(name: str, value: object) -> None:
+    ASKED[name] = replace(ASKED[name], value=str(value))
 
 
 def number(name: str, default: int, *, least: int = 0) -> int:
     raw = text(name)
-    if not raw:
-        return default
-    if not raw.isascii() or not raw.isdigit() or int(raw) < least:
+    if raw and (not raw.isascii() or not raw.isdigit() or int(raw) < least):
         raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {raw!r}.")
-    return int(raw)
+    found = int(raw) if raw else default
+    _known(name, found)
+    return found
 
 
 def flag(name: str, default: bool = False) -> bool:
     raw = text(name).lower()
-    if raw in ("", "0", "false", "no", "off", "1", "true", "yes", "on"):
-        return raw in ("1", "true", "yes", "on") if raw else default
-    raise ImproperlyConfigured(f"{name} must be 1 or 0, not {raw!r}.")
+    if raw not in ("", "0", "false", "no", "off", "1", "true", "yes", "on"):
+        raise ImproperlyConfigured(f"{name} must be 1 or 0, not {raw!r}.")
+    found = raw in ("1", "true", "yes", "on") if raw else default
+    _known(name, found)
+    return found
 
 
 def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
     raw = text(name, default)
     if raw not in choices:
         raise ImproperlyConfigured(f"{name} must be one of {', '.join(c for c in choices if c)}, not {raw!r}.")
+    _known(name, raw)
     return raw
 
 

@@ -117,6 +117,7 @@ AUTH_USER_MODEL = "tasks.User"
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"
 PASSWORD_LOGIN = env.flag("PASSWORD_LOGIN")  # beside login links; operators make the accounts
+ALLOW_TEST_USERS = env.choice("ALLOW_TEST_USERS", "off", ("off", "local", "public"))  # local: only where there is no PUBLIC_URL
 CSRF_FAILURE_VIEW = "tasks.web.errors.csrf_failure"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -275,6 +276,8 @@ LOGGING = {
         "django.channels.server": {"level": "WARNING"},
     },
 }
+
+ENVIRONMENT = env.ASKED  # which variables were read, for the administration
 
 if SENTRY_DSN:
     from asynccode import sentry

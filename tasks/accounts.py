@@ -25,9 +25,10 @@ LOGIN_LINK_TTL = timedelta(hours=24)
 
 
 def create_login_link(*, user: User) -> str:
-    """An absolute URL that signs `user` in, once, within a day."""
+    """An absolute URL that signs `user` in, once, within a day; a test user while there is one."""
     token = secrets.token_urlsafe(32)
-    LoginLink.objects.create(user=user, digest=_digest(token), expires_at=timezone.now() + LOGIN_LINK_TTL)
+    until = timezone.now() + LOGIN_LINK_TTL
+    LoginLink.objects.create(user=user, digest=_digest(token), expires_at=min(until, user.expires_at or until))
     audit.record(AuditKind.LOGIN_LINK_MADE, by=None, subject=user, username=user.username)
     return settings.BASE_URL + reverse("login-link", args=[token])
 
@@ -35,7 +36,7 @@ def create_login_link(*, user: User) -> str:
 def use_login_link(token: str) -> User | None:
     """The user whom this link signs in; None when it is unknown, used or too old. Of two at the same time one wins."""
     link = LoginLink.objects.filter(digest=_digest(token)).select_related("user").first()
-    if link is None or not link.user.is_active:
+    if link is None or not link.user.is_welcome:
         return None
     used = LoginLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=Now()).update(used_at=Now())
     return link.user if used else None

@@ -8,6 +8,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from tasks.models.account import welcome
+
 if TYPE_CHECKING:
     from tasks.models.account import User
 
@@ -25,7 +27,7 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
 
     def valid(self) -> Self:
         """Neither revoked nor expired, of somebody who may still sign in."""
-        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None, user__is_active=True)
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), welcome("user__"), revoked_at=None)
 
 
 class ApiToken(models.Model):
