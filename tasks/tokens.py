@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from tasks import audit
+from tasks import audit, signed_tokens
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.models import ApiToken, AuditKind, Scope, User
 
@@ -53,6 +53,15 @@ def create_token(*, user: User, name: str, scope: str, expires_in_days: int | No
     return token, secret
 
 
+def create_signed_token(*, user: User) -> tuple[ApiToken, str]:
+    """The token of a test user, which may write and is good as long as they are: a signed JWT (tasks/signed_tokens.py)."""
+    secret = signed_tokens.make(user)
+    token = ApiToken.objects.create(
+        user=user, name="test user", digest=_digest(secret), hint=secret[:_HINT], scope=Scope.WRITE, expires_at=user.expires_at
+    )
+    return token, secret
+
+
 def revoke_token(*, token: ApiToken, by: User) -> bool:
     """End a token for good, at once; False when it was revoked already. Operators may end anybody's."""
     if token.user_id != by.pk and not by.is_operator:
@@ -68,10 +77,16 @@ def revoke_token(*, token: ApiToken, by: User) -> bool:
 def authenticate(text: str, *, scope: Scope) -> ApiToken | None:
     """The valid token (with its user) whose secret this is, if it may do what `scope` says; `write` includes `read`.
 
-    It is found by its digest in one look into an index: how long that takes says nothing about any token.
+    It is found by its digest in one look into an index: how long that takes says nothing about any token. One without the PREFIX is a
+    test user's, whose signature and claims have to be good besides.
     """
+    claims = None if text.startswith(PREFIX) else signed_tokens.read(text)
+    if claims is None and not text.startswith(PREFIX):
+        return None
     may = [Scope.WRITE] if scope == Scope.WRITE else [Scope.READ, Scope.WRITE]
     token = ApiToken.objects.valid().filter(digest=_digest(text), scope__in=may).select_related("user").first()
+    if token is not None and claims is not None and not claims.fit(token.user):
+        return None
     if token is not None:
         is_due = Q(last_used_at=None) | Q(last_used_at__lt=Now() - USED_AGAIN)
         ApiToken.objects.filter(is_due, pk=token.pk).update(last_used_at=Now())
