@@ -3,6 +3,7 @@
 from django.conf import settings
 from rq import cron
 
+from tasks import test_users, worlds
 from tasks.github import jobs as github_jobs
 from tasks.running import jobs
 
@@ -13,6 +14,8 @@ cron.register(jobs.forget_sessions, queue_name=settings.QUEUE_RUNS, interval=24 
 cron.register(jobs.forget_drafts, queue_name=settings.QUEUE_RUNS, interval=3600, result_ttl=0, job_timeout=300)
 cron.register(jobs.deliver_due, queue_name=settings.QUEUE_OPERATIONS, interval=15, result_ttl=0, job_timeout=120)
 cron.register(jobs.forget_outgoing, queue_name=settings.QUEUE_RUNS, interval=3600, result_ttl=0, job_timeout=300)
+cron.register(test_users.end_due, queue_name=settings.QUEUE_RUNS, interval=15, result_ttl=0, job_timeout=60)
+cron.register(worlds.discard_strays, queue_name=settings.QUEUE_HOST, interval=600, result_ttl=0, job_timeout=300)
 cron.register(github_jobs.enqueue_deliveries_again, queue_name=settings.QUEUE_RUNS, interval=60, result_ttl=0, job_timeout=60)
 cron.register(github_jobs.forget_deliveries, queue_name=settings.QUEUE_RUNS, interval=24 * 3600, result_ttl=0, job_timeout=300)
 cron.register(github_jobs.check_everybody, queue_name=settings.QUEUE_RUNS, interval=24 * 3600, result_ttl=0, job_timeout=3600)

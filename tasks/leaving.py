@@ -7,7 +7,7 @@ import time
 from django.db import transaction
 from django.db.models import Q
 
-from tasks import accounts, audit, environment, services
+from tasks import accounts, audit, environment, services, worlds
 from tasks.errors import Conflict, InvalidInput
 from tasks.models import (
     FINAL,
@@ -43,6 +43,13 @@ def delete_account(*, user: User, name: str) -> None:
         operators = list(User.objects.filter(Q(is_staff=True, is_active=True) | Q(pk=user.pk)).order_by("pk").select_for_update())
         if user.is_operator and not any(other.is_operator for other in operators if other.pk != user.pk):
             raise Conflict("You are the last operator of this server. Make somebody else one first, in the administration.")
+        close_account(user=user)
+        audit.record(AuditKind.USER_LEFT, by=user, subject=user)
+
+
+def close_account(*, user: User) -> None:
+    """Shut a user out at once, stop their runs, and begin the operation that deletes all that is theirs."""
+    with transaction.atomic():
         for run in Run.objects.filter(task__owner=user).exclude(status__in=FINAL).select_related("task").order_by("pk"):
             services.cancel_run(run=run, by=user)
         services.archive_tasks(tasks=list(Task.objects.filter(owner=user)), by=user)
@@ -55,7 +62,6 @@ def delete_account(*, user: User, name: str) -> None:
         Credential.objects.filter(owner=user).delete()
         OutgoingWebhook.objects.filter(owner=user).delete()
         Variable.objects.filter(repo__owner=user).delete()
-        audit.record(AuditKind.USER_LEFT, by=user, subject=user)
         operations.begin(KIND, f"user:{user.pk}")
 
 
@@ -74,6 +80,7 @@ def perform(subject: str, progress: Progress) -> None:
     for repo in Repo.objects.filter(owner=user, removed_at=None).order_by("pk"):
         environment.remove_repo(repo=repo, by=user)
     Repo.objects.filter(owner=user).delete()  # those that were kept back; what they had prepared is looked through hourly
+    worlds.remove(user)
     user.delete()
 
 

@@ -15,7 +15,8 @@ from tasks.running import operations
 def add_repo(*, by: User, source: str) -> Repo:
     """The user's repository for this URL or path, made if it is new and back if it was removed; its first mirror is then an
     operation under way."""
-    parsed = parse_source(source, allow_local=by.is_operator, roots=settings.LOCAL_REPO_ROOTS, allow_private=settings.ALLOW_PRIVATE_HOSTS)
+    roots = by.repo_roots
+    parsed = parse_source(source, allow_local=roots is not None, roots=roots or [], allow_private=settings.ALLOW_PRIVATE_HOSTS)
     repo, _ = Repo.objects.get_or_create(owner=by, source=parsed.url, defaults={"name": parsed.name, "is_local": parsed.is_local})
     if repo.removed_at is not None:
         Repo.objects.filter(pk=repo.pk).update(removed_at=None)

@@ -129,9 +129,8 @@ def start_again() -> None:
 
 def source_of(repo: Repo) -> Source:
     """Where a repository is read from, checked anew at every use: the owner's rights and the roots may have changed."""
-    return parse_source(
-        repo.source, allow_local=repo.owner.is_operator, roots=settings.LOCAL_REPO_ROOTS, allow_private=settings.ALLOW_PRIVATE_HOSTS
-    )
+    roots = repo.owner.repo_roots
+    return parse_source(repo.source, allow_local=roots is not None, roots=roots or [], allow_private=settings.ALLOW_PRIVATE_HOSTS)
 
 
 def ensure_mirror(repo: Repo) -> None:
