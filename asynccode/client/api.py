@@ -15,8 +15,8 @@ import httpx
 
 from asynccode.client.failures import Failure, NotSignedIn, Unreachable
 
-PAUSES_S = (0.5, 1.0, 2.0, 4.0)
-MOST_WAIT_S = 60.0  # for a server that says when to come again
+PATIENCE_S = 15.0  # with a server that is away, where nothing else is said
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 SILENCE_S = 45.0  # a stream says every 15 s that it is there
 _BUSY = (429, 502, 503, 504)
@@ -44,9 +44,9 @@ class Api:
     def __exit__(self, *error: object) -> None:
         self._http.close()
 
-    def get(self, path: str, **query: str | int) -> Any:
-        """The JSON at a path below /api/v1."""
-        return self._json(self._send("GET", path, params=query))
+    def get(self, path: str, *, patience: float = 0.0, **query: str | int) -> Any:
+        """The JSON at a path below /api/v1; a server that is away is given `patience` seconds to come back."""
+        return self._json(self._send("GET", path, patience=patience, params=query or None))
 
     def download(self, path: str) -> httpx.Response:
         return self._send("GET", path)
@@ -70,8 +70,9 @@ class Api:
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 
-    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        for pause in (*PAUSES_S, None):
+    def _send(self, method: str, path: str, *, patience: float = 0.0, **options: Any) -> httpx.Response:
+        deadline, pause = time.monotonic() + (patience or PATIENCE_S), FIRST_PAUSE_S
+        while True:
             failure: Failure
             try:
                 response = self._http.request(method, path, **options)
@@ -81,15 +82,15 @@ class Api:
                 if response.is_success:
                     return response
                 failure = self._failure(response)
-            if pause is None or not isinstance(failure, Busy):
+            if not isinstance(failure, Busy):
                 raise failure
             wanted = pause if failure.seconds is None else failure.seconds
-            if wanted > MOST_WAIT_S:
+            if time.monotonic() + wanted > deadline:
                 raise failure
             if sys.stderr.isatty():
                 click.echo(f"{self.server} does not answer as it should; asking again …", err=True)
             time.sleep(wanted)
-        raise AssertionError("the last pause is None")
+            pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _unreachable(self, error: httpx.TransportError) -> Busy:
         why = str(error) or type(error).__name__

@@ -44,6 +44,7 @@ def diff(api: Api, run: Ref, stat: bool) -> None:
         click.echo(patch, nl=False)
     elif patch:
         has_color = "NO_COLOR" not in os.environ
+        os.environ.setdefault("LESS", "FRX")  # as git does: what fits on a screen is simply written there
         lines = patch.decode(errors="replace").split("\n")
         click.echo_via_pager((f"{_colored(clean(text)) if has_color else clean(text)}\n" for text in lines), color=has_color)
 

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from asynccode.client.api import Api, Busy
+from asynccode.client.api import FIRST_PAUSE_S, LONGEST_PAUSE_S, Api, Busy
 
-PATIENCE_S = 300.0  # for a server that is away
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+PATIENCE_S = 300.0  # with a server that is away
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,17 @@ class End:
 def follow(api: Api, run: int, after: int = 0) -> Iterator[Event | Lost | End]:
     """Every event after a seq once and in order, then End. Unreachable when nothing was heard of the server for PATIENCE_S."""
     last, pause, heard_at = after, FIRST_PAUSE_S, time.monotonic()
+
+    def heard(lines: Iterable[str]) -> Iterator[str]:
+        nonlocal pause, heard_at
+        for text in lines:
+            yield text
+            pause, heard_at = FIRST_PAUSE_S, time.monotonic()
+
     while True:
         try:
             with api.stream(f"/runs/{run}/events/stream", last) as lines:
-                for name, data in messages(lines):
-                    pause, heard_at = FIRST_PAUSE_S, time.monotonic()
+                for name, data in messages(heard(lines)):
                     record = json.loads(data)
                     if name == "end":
                         yield End(str(record["status"]))
@@ -50,14 +55,13 @@ def follow(api: Api, run: int, after: int = 0) -> Iterator[Event | Lost | End]:
                     if record["seq"] > last:
                         last = record["seq"]
                         yield Event(record)
-                        heard_at = time.monotonic()  # whoever takes them may be slow
-            why, wanted = "the stream ended", None
+            lost = Busy(f"{api.server} ends the stream of run {run} before the run is over. Try again in a moment.", None)
         except Busy as error:
-            why, wanted = error.message, error.seconds
-            if time.monotonic() - heard_at > PATIENCE_S:
-                raise
-        yield Lost(why)
-        time.sleep(pause if wanted is None else min(wanted, PATIENCE_S))
+            lost = error
+        if time.monotonic() - heard_at > PATIENCE_S:
+            raise lost
+        yield Lost(lost.message)
+        time.sleep(pause if lost.seconds is None else min(lost.seconds, PATIENCE_S))
         pause = min(2 * pause, LONGEST_PAUSE_S)
 
 

@@ -68,20 +68,23 @@ def signed_in(command: Command) -> Command:
     @SERVER
     @wraps(command)
     def wrapped(server: str | None, **named: Any) -> None:
-        addresses = {value.server for value in named.values() if isinstance(value, Ref) and value.server}
-        with connect(next(iter(addresses), server or "")) as api:
+        address = next((value.server for value in named.values() if isinstance(value, Ref)), "")
+        with _connect(server or "", address) as api:
             command(api=api, **named)
 
     return wrapped
 
 
-def connect(server: str) -> Api:
-    """The server that is meant, asked with the token that is kept for it; ASYNCCODE_TOKEN comes first."""
+def _connect(server: str, address: str) -> Api:
+    """The server that is meant: that of a page's address, else the one that was named, else that of the last login. It is asked with the
+    token that is kept for it; ASYNCCODE_TOKEN comes first, but goes to no server that only an address names."""
     credentials = Credentials.load()
-    meant = server_of(server) if server else credentials.default
+    own = server_of(server) if server else credentials.default
+    meant = address or own
     if not meant:
         raise NotSignedIn("You are not signed in to any server. Do: asynccode login URL")
-    if not (token := os.environ.get("ASYNCCODE_TOKEN", "") or credentials.tokens.get(meant, "")):
+    given = os.environ.get("ASYNCCODE_TOKEN", "") if meant == own else ""
+    if not (token := given or credentials.tokens.get(meant, "")):
         raise NotSignedIn(f"You are not signed in at {meant}. Do: asynccode login {meant}")
     return Api(meant, token)
 

@@ -17,7 +17,7 @@ from asynccode.client import conversation
 from asynccode.client.api import Api
 from asynccode.client.clean import line
 from asynccode.client.conversation import DONE, STYLES, Conversation, figures, took
-from asynccode.client.failures import LeftAtWork, Unreachable
+from asynccode.client.failures import LeftAtWork
 from asynccode.client.following import PATIENCE_S, End, Event, Lost, follow
 from asynccode.client.options import print_json
 
@@ -34,11 +34,11 @@ def watch_run(api: Api, run_id: int, *, after: int = 0, as_json: bool = False) -
         view = _RunView(api, run)
         console = _console()
         if console.is_terminal:
-            with Live(console=console, get_renderable=view.footer, refresh_per_second=8, transient=True, redirect_stderr=False):
+            with Live(console=console, get_renderable=view.footer, refresh_per_second=8, transient=True):
                 status = view.print_all(console, after)
         else:
             status = view.print_all(console, after)
-        _print_end(console, api.get(f"/runs/{run_id}"))
+        _print_end(console, api.get(f"/runs/{run_id}", patience=PATIENCE_S))
         return status in ("succeeded", "waiting")
 
 
@@ -70,7 +70,8 @@ class _RunView:
                     self._lost = ""
                     if event["turn"] not in (None, turn):
                         turn = event["turn"]
-                        _print(console, conversation.prompt(self._api.get(f"/runs/{self._run['id']}/turns/{turn}")))
+                        asked = self._api.get(f"/runs/{self._run['id']}/turns/{turn}", patience=PATIENCE_S)
+                        _print(console, conversation.prompt(asked))
                     _print(console, self._conversation.lines(event))
                 case Lost(why):
                     if not self._lost and not console.is_terminal:
@@ -85,6 +86,8 @@ class _RunView:
         now, run = self._conversation, self._run
         status, stage = now.status or run["status"], now.stage or run["stage"]
         parts = [f"run {run['id']}", name_of(run), status, stage, took(time.monotonic() - self._began)]
+        if status == "queued":
+            parts.append(run["waits_for"])
         if now.tokens:
             parts.append(f"{now.tokens:,} tokens")
         if now.cost is not None:
@@ -104,7 +107,7 @@ def watch_task(api: Api, task_id: int, *, as_json: bool = False) -> bool:
             return watch_run(api, task["runs"][0]["id"], as_json=as_json)
         console = _console()
         if console.is_terminal and not as_json:
-            with Live(table_of(task["runs"]), console=console, refresh_per_second=4, redirect_stderr=False) as live:
+            with Live(table_of(task["runs"]), console=console, refresh_per_second=4) as live:
                 for now in _looks(api, task):
                     task = now
                     live.update(table_of(now["runs"]))
@@ -121,18 +124,12 @@ def watch_task(api: Api, task_id: int, *, as_json: bool = False) -> bool:
 
 def _looks(api: Api, task: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The task as it stands, again and again until its runs are over. They are asked for, since streams are few."""
-    heard_at = time.monotonic()
     while True:
         yield task
         if all(run["status"] in OVER for run in task["runs"]):
             return
         time.sleep(LOOK_S)
-        try:
-            task = api.get(f"/tasks/{task['id']}")
-            heard_at = time.monotonic()
-        except Unreachable:
-            if time.monotonic() - heard_at > PATIENCE_S:
-                raise
+        task = api.get(f"/tasks/{task['id']}", patience=PATIENCE_S)
 
 
 def table_of(runs: list[dict[str, Any]]) -> Table:

@@ -65,8 +65,8 @@ def submit(
         _leave(watching.watch_task(api, task["id"], as_json=as_json))
 
 
-def _repo(api: Api, asked: str | None, adds: bool) -> int | str:
-    """The server's id of a repository, or the source of one that it is to add."""
+def _repo(api: Api, asked: str | None, adds: bool) -> int:
+    """The server's id of a repository, which `adds` lets it add first."""
     if asked and asked.isascii() and asked.isdigit():
         return int(asked)
     sources = [asked] if asked else _own_sources()
@@ -75,7 +75,7 @@ def _repo(api: Api, asked: str | None, adds: bool) -> int | str:
             return known
     source = web_address(sources[0])
     if adds:
-        return source
+        return int(api.post("/repos", {"source": source})["id"])
     raise Failure(f"{api.server} does not know {source}. Let it be added with --add-repo, or name another with --repo.")
 
 
@@ -120,7 +120,8 @@ def web_address(source: str) -> str:
 @signed_in
 def list_tasks(api: Api, state: str | None, limit: int, as_json: bool) -> None:
     """List your tasks with their runs, newest first."""
-    tasks = api.get("/tasks", limit=limit, **({"state": state} if state else {}))["items"]
+    query = f"&state={state}" if state else ""
+    tasks = api.get(f"/tasks?limit={limit}{query}")["items"]
     if as_json:
         print_json(tasks)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -19,10 +18,13 @@ from tests.client.terminal import Terminal
 from tests.github.server import github_server
 from tests.spine.product import BRISK, GIT, SOURCE, Product
 
-_TOKENS = """
-from tasks.models import User
+_BEGIN = """
+from tasks.models import Repo, User
+from tasks.repositories import add_repo
 from tasks.tokens import create_token
 user = User.objects.get(is_staff=True)
+repo = add_repo(by=user, source="{github}/alice/shop")
+Repo.objects.filter(pk=repo.pk).update(network_hosts=["127.0.0.1:{witness}"], prepares=False)  # scripts may call the witness
 for scope in ("write", "read"):
     print(create_token(user=user, name=scope, scope=scope, expires_in_days=7)[1])
 """
@@ -33,11 +35,8 @@ class World:
 
     def __init__(self, product: Product, github: str) -> None:
         self.product, self.github = product, github
-        self.write, self.read = product.manage("shell", "-v", "0", "-c", _TOKENS).stdout.split()[-2:]
-        (run,) = product.submit("true", repo=f"{github}/alice/shop")
-        product.ended(run)
-        hosts = json.dumps([f"127.0.0.1:{product.witness.port}"])
-        product.do("UPDATE tasks_repo SET network_hosts = %s, prepares = false", hosts)  # scripts may call the witness
+        begin = _BEGIN.format(github=github, witness=product.witness.port)
+        self.write, self.read = product.manage("shell", "-v", "0", "-c", begin).stdout.split()[-2:]
 
     @property
     def url(self) -> str:

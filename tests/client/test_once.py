@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.client.conftest import Desk
+from asynccode.client.api import Api
+from asynccode.client.failures import Unreachable
+from asynccode.client.following import Event, follow
+from tests.client.conftest import Desk, World
 from tests.client.relay import Relay
 
 
@@ -17,6 +20,19 @@ def test_a_lost_answer_makes_no_second_task(behind: Desk, relay: Relay) -> None:
 
     assert relay.lost == 1
     assert behind.ok("list", "--limit", "100").count("task/") == before + 1
+
+
+def test_a_server_that_stays_away_is_given_up(desk: Desk, relay: Relay, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asynccode.client.following.PATIENCE_S", 1.0)
+    (run,) = desk.submit("true")
+    with Api(relay.url, world.write) as api:
+        events = follow(api, run)
+        assert isinstance(next(events), Event)
+        relay.is_closed = True
+        relay.cut()
+        with pytest.raises(Unreachable, match="cannot be reached"):
+            for _ in events:
+                pass
 
 
 def test_commands_with_one_key_count_once(desk: Desk) -> None:

@@ -54,7 +54,7 @@ def test_events_and_tasks_are_json_for_programs(desk: Desk) -> None:
 
 
 def test_exit_codes_and_sentences(desk: Desk, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asynccode.client.api.PAUSES_S", (0.01,))
+    monkeypatch.setattr("asynccode.client.api.PATIENCE_S", 1.0)
 
     def said(code: int, *words: str, **more: str) -> str:
         done = desk(*words, **more)
@@ -76,6 +76,7 @@ def test_exit_codes_and_sentences(desk: Desk, world: World, monkeypatch: pytest.
     desk.environment["ASYNCCODE_TOKEN"] = world.read
     assert "http://localhost:9 cannot be reached" in said(4, "whoami", "--server", "http://localhost:9")
     assert "the token read may read" in said(0, "whoami")
+    assert "not signed in at http://localhost:9" in said(3, "watch", "http://localhost:9/runs/1/")  # it gets no token of another server
     assert "This token may only read. Make one that may write" in said(1, "submit", "true", *task)
     desk.environment["ASYNCCODE_TOKEN"] = ""
     said(0, "logout")
