@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from django import template
@@ -54,6 +55,7 @@ def first_line(text: str) -> str:
 
 
 @register.simple_tag
+@cache  # there are a hundred of them on a page, and some tens in all
 def icon(name: str) -> SafeString:
     """A decoration; what it means must stand beside it or in a label."""
     return format_html('<svg class="icon" aria-hidden="true"><use href="{}#{}"/></svg>', static("icons.svg"), name)

@@ -19,7 +19,7 @@ from tasks import presets, services
 from tasks.models import Mode, Preset, User
 from tasks.running.offers import Offers
 from tasks.services import AgentChoice
-from tasks.web.forms import VerbForm
+from tasks.web.forms import NumberWidget, VerbForm
 
 _NO_MODEL: Sequence[Model | None] = (None,)
 
@@ -111,7 +111,7 @@ class CrewForm(VerbForm):
                 min_value=0,
                 max_value=services.MOST_ATTEMPTS,
                 label=label,
-                widget=forms.NumberInput(attrs=attrs),
+                widget=NumberWidget(attrs),
                 error_messages={"max_value": f"{label}: %(limit_value)s are the most."},
             )
         for adapter in self.adapters:
@@ -124,7 +124,7 @@ class CrewForm(VerbForm):
                     max_value=services.MOST_STEPS,
                     required=False,
                     label="Most steps",
-                    widget=forms.NumberInput(attrs={"placeholder": "No limit"}),
+                    widget=NumberWidget({"placeholder": "No limit"}),
                 )
 
     # --- what is chosen at first ----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -121,20 +122,20 @@ class Chip:
     cards: Sequence[RunCard]
     has_model: bool
 
-    @property
+    @cached_property
     def first(self) -> RunCard:
         return self.cards[0]
 
-    @property
+    @cached_property
     def label(self) -> str:
         return f"{self.first.agent} {self.first.run.model}" if self.has_model and self.first.run.model else self.first.agent
 
-    @property
+    @cached_property
     def address(self) -> str:
         run = self.first.run
         return run.get_absolute_url() if len(self.cards) == 1 else reverse("task", args=[run.task_id])
 
-    @property
+    @cached_property
     def state(self) -> str:
         """What the dot does not say by itself."""
         card = self.first
@@ -145,15 +146,15 @@ class Chip:
             return "stopping"
         return "" if card.run.status in (*ACTIVE, RunStatus.SUCCEEDED) else RunStatus(card.run.status).label.lower()
 
-    @property
+    @cached_property
     def has_chosen(self) -> bool:
         return any(card.run.chosen_at for card in self.cards)
 
-    @property
+    @cached_property
     def check(self) -> CheckChip | None:
         return self.first.check_chip
 
-    @property
+    @cached_property
     def figures(self) -> tuple[str, str] | None:
         """Lines added and removed, from the least to the most where attempts differ: ("+12–88", "−3")."""
         found = [card.figures for card in self.cards if card.figures and card.figures.files]
@@ -172,45 +173,45 @@ class TaskRow:
     task: Task
     cards: list[RunCard]
 
-    @property
+    @cached_property
     def figures(self) -> Figures | None:
         """What the task has come to: the chosen run's patch, else what all patches agree on."""
         chosen = [card.figures for card in self.cards if card.run.chosen_at]
         found = {figures for figures in (chosen or [card.figures for card in self.cards]) if figures}
         return found.pop() if len(found) == 1 else None
 
-    @property
+    @cached_property
     def check(self) -> CheckChip | None:
         """What the check says of the task: of the chosen run's patch, else what it says of all that are checked."""
         chosen = [card for card in self.cards if card.run.chosen_at]
         found = {card.check.verdict: card.check_chip for card in chosen or self.cards if card.check}
         return found.popitem()[1] if len(found) == 1 else None
 
-    @property
+    @cached_property
     def is_unchanged(self) -> bool:
         """Whether it has come to nothing: all is over and no patch has a file."""
         return self.figures is not None and not self.figures.files and all(card.run.is_over for card in self.cards)
 
-    @property
+    @cached_property
     def has_answer(self) -> bool:
         return self.task.mode == Mode.ASK and any(card.run.status == RunStatus.SUCCEEDED for card in self.cards)
 
-    @property
+    @cached_property
     def where(self) -> list[str]:
         """Where its runs are, each place once."""
         return list(dict.fromkeys(card.where.label for card in self.cards))
 
-    @property
+    @cached_property
     def pull(self) -> PullChip | None:
         """The most telling of its pull requests."""
         return chip_of([card.pull_request for card in self.cards if card.pull_request])
 
-    @property
+    @cached_property
     def since(self) -> datetime | None:
         """Since when it has been at work."""
         return min((card.since for card in self.cards if card.since), default=None)
 
-    @property
+    @cached_property
     def time(self) -> str:
         """How long it is at work, or how long its slowest run took."""
         clocks = [card.run.duration_s for card in self.cards if card.since] or [
@@ -218,7 +219,7 @@ class TaskRow:
         ]
         return time_of(max((clock for clock in clocks if clock is not None), default=None))
 
-    @property
+    @cached_property
     def chips(self) -> list[Chip]:
         models: dict[str, set[str]] = {}
         groups: dict[tuple[Any, ...], list[RunCard]] = {}
@@ -229,11 +230,11 @@ class TaskRow:
             groups.setdefault(key, []).append(card)
         return [Chip(cards, len(models[cards[0].run.agent]) > 1) for cards in groups.values()]
 
-    @property
+    @cached_property
     def shown_chips(self) -> list[Chip]:
         return self.chips[:MOST_CHIPS]
 
-    @property
+    @cached_property
     def more_chips(self) -> int:
         return max(0, len(self.chips) - MOST_CHIPS)
 
