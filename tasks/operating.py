@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.conf import settings
 from django.db import transaction
+from redis.exceptions import RedisError
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 
 from tasks import audit
 from tasks.errors import Conflict, NotAllowed
@@ -19,7 +24,8 @@ from tasks.models import (
     SandboxStatus,
     User,
 )
-from tasks.running import capacity, nudge, operations, templates
+from tasks.running import capacity, condition, nudge, operations, templates
+from tasks.running import queues as jobs
 from tasks.running.templates import Wanted
 
 
@@ -33,6 +39,40 @@ def destroy_sandbox(*, sandbox: Sandbox, by: User) -> None:
             raise Conflict("It is destroyed already." if idle.exists() else "A turn is at work in it. Stop the run first.")
         audit.record(AuditKind.SANDBOX_DESTROYED, by=by, subject=sandbox, run=sandbox.run_id, ref=sandbox.ref, backend=sandbox.backend)
         nudge.enqueue(f"host-{sandbox.host}" if sandbox.host else settings.QUEUE_RUNS, "destroy_sandbox", sandbox.pk)
+
+
+def look_through(*, by: User, backend: str) -> None:
+    """Let the sandboxes of a backend be compared with their rows now, as is done every minute; what no row wants is destroyed."""
+    _check_operator(by)
+    with transaction.atomic():
+        audit.record(AuditKind.OPERATED, by=by, deed="look_through", backend=backend)
+        nudge.enqueue(settings.QUEUE_HOST if backend == "local" else settings.QUEUE_RUNS, "reap")
+
+
+def retry_job(*, queue: str, job: str, by: User) -> None:
+    """Put a failed job back into its queue. Jobs do nothing twice, so one that was done meanwhile by another does no harm."""
+    _check_operator(by)
+    with _about_job(queue, job):
+        jobs.retry(queue, job)
+    audit.record(AuditKind.OPERATED, by=by, subject=f"job:{job}", deed="retry_job", queue=queue)
+
+
+def forget_job(*, queue: str, job: str, by: User) -> None:
+    """Delete what is kept of a failed job."""
+    _check_operator(by)
+    with _about_job(queue, job):
+        jobs.forget(queue, job)
+    audit.record(AuditKind.OPERATED, by=by, subject=f"job:{job}", deed="forget_job", queue=queue)
+
+
+@contextmanager
+def _about_job(queue: str, job: str) -> Iterator[None]:
+    try:
+        yield
+    except (NoSuchJobError, InvalidJobOperation):
+        raise Conflict("This job is not among the failed ones any more.") from None
+    except RedisError as error:
+        raise Conflict(f"Redis does not answer: {condition.said(error)}") from None
 
 
 def open_creations(*, bucket: CreationBucket, by: User) -> None:
