@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django.conf import settings
-
 from tasks.errors import NotAllowed
-from tasks.git.sources import parse_source
 from tasks.models import Operation, Repo, User
 from tasks.running import operations
 
@@ -15,8 +12,7 @@ from tasks.running import operations
 def add_repo(*, by: User, source: str) -> Repo:
     """The user's repository for this URL or path, made if it is new and back if it was removed; its first mirror is then an
     operation under way."""
-    roots = by.repo_roots
-    parsed = parse_source(source, allow_local=roots is not None, roots=roots or [], allow_private=settings.ALLOW_PRIVATE_HOSTS)
+    parsed = operations.source_for(by, source)
     repo, _ = Repo.objects.get_or_create(owner=by, source=parsed.url, defaults={"name": parsed.name, "is_local": parsed.is_local})
     if repo.removed_at is not None:
         Repo.objects.filter(pk=repo.pk).update(removed_at=None)

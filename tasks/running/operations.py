@@ -22,7 +22,7 @@ from tasks.git import mirrors, remotes
 from tasks.git.features import features
 from tasks.git.sources import Source, parse_source
 from tasks.github_api.reading import read
-from tasks.models import Operation, OperationStatus, Repo, Run, RunStatus, Task
+from tasks.models import Operation, OperationStatus, Repo, Run, RunStatus, Task, User
 from tasks.running import backends, installs, lifecycle, nudge, templates
 
 logger = logging.getLogger(__name__)
@@ -129,8 +129,13 @@ def start_again() -> None:
 
 def source_of(repo: Repo) -> Source:
     """Where a repository is read from, checked anew at every use: the owner's rights and the roots may have changed."""
-    roots = repo.owner.repo_roots
-    return parse_source(repo.source, allow_local=roots is not None, roots=roots or [], allow_private=settings.ALLOW_PRIVATE_HOSTS)
+    return source_for(repo.owner, repo.source)
+
+
+def source_for(user: User, text: str) -> Source:
+    """The source that a text names, if repositories of this user may come from there; SourceRefused."""
+    roots = user.repo_roots
+    return parse_source(text, allow_local=roots is not None, roots=roots or [], allow_private=settings.ALLOW_PRIVATE_HOSTS)
 
 
 def ensure_mirror(repo: Repo) -> None:

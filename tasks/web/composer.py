@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
@@ -16,10 +15,9 @@ from django.utils.datastructures import MultiValueDict
 
 from tasks import presets, repositories, services
 from tasks.errors import AppError
-from tasks.git.sources import parse_source
 from tasks.github_api.places import name_of
 from tasks.models import Mode, Repo, Task, User
-from tasks.running import backends
+from tasks.running import backends, operations
 from tasks.running.scheduler import Quota, quota
 from tasks.running.standing import Standing
 from tasks.web.crew import CrewForm
@@ -168,9 +166,7 @@ class TaskForm(CrewForm, WithFiles):
         source: str = self.cleaned_data["source"]
         if source:
             try:
-                parse_source(
-                    source, allow_local=self.by.is_operator, roots=settings.LOCAL_REPO_ROOTS, allow_private=settings.ALLOW_PRIVATE_HOSTS
-                )
+                operations.source_for(self.by, source)
             except AppError as error:
                 raise ValidationError(error.message) from error
         return source

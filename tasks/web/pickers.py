@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET
 
 from tasks.errors import AppError
 from tasks.git import mirrors
-from tasks.git.sources import Source, parse_source, valid_branch
+from tasks.git.sources import Source, valid_branch
 from tasks.github_api import choosing
 from tasks.github_api.answers import Repository
 from tasks.github_api.client import MOST_BRANCHES as MOST_GITHUB_LISTS
@@ -27,6 +27,7 @@ from tasks.github_api.credentials import NoToken
 from tasks.github_api.errors import RateLimited, TokenRefused, Unavailable
 from tasks.github_api.places import name_of
 from tasks.models import Repo, Task, User
+from tasks.running import operations
 from tasks.web.access import Request
 
 logger = logging.getLogger(__name__)
@@ -158,9 +159,7 @@ def _offer(asked: str, user: User) -> tuple[Source | None, str]:
     if not _ADDRESS.match(address):
         return None, ""
     try:
-        source = parse_source(
-            address, allow_local=user.is_operator, roots=settings.LOCAL_REPO_ROOTS, allow_private=settings.ALLOW_PRIVATE_HOSTS
-        )
+        source = operations.source_for(user, address)
     except AppError as error:
         return None, error.message
     return source, ""

@@ -322,6 +322,9 @@ def test_paths_are_for_those_they_were_made_for(made: test_users.Made, alice: Us
     second = test_users.create(ttl=HOUR)
     own, others = made.repos[0].source, second.repos[0].source
     assert repositories.add_repo(by=made.user, source=own) == made.repos[0]
+    client = signed_in(made)
+    assert Path(own).name in client.get("/pick/repos", {"q": own}).content.decode()
+    assert "outside the folders" in client.get("/pick/repos", {"q": others}).content.decode()
     (tmp_path / "src").mkdir()
     worlds._git_repository(tmp_path / "src" / "private", {"a": "b"})
     assert repositories.add_repo(by=alice, source=str(tmp_path / "src" / "private"))
