@@ -104,6 +104,7 @@ class Product:
             "ENCRYPTION_KEYS": "c3BpbmVzcGluZXNwaW5lc3BpbmVzcGluZXNwaW5lMDA=",
             "LOCAL_REPO_ROOTS": str(self.folder),
             "ALLOW_PRIVATE_HOSTS": f"127.0.0.1:{self.witness.port}",
+            "ALLOW_TEST_USERS": "local",
             "START_LEASE_S": "10",  # longer than a start takes on a busy machine: after three of them a run is given up
             "WORKERS": "6",  # some of them are going to freeze
             "DJANGO_SETTINGS_MODULE": "asynccode.settings",
