@@ -25,7 +25,9 @@ from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 
 from bench import world  # noqa: E402
-from tasks.models import Run, User  # noqa: E402
+from tasks import tokens  # noqa: E402
+from tasks.models import Comment, CommentSide, Patch, Run, Scope, User  # noqa: E402
+from tasks.review.diffs import anchor  # noqa: E402
 from tasks.review.statistics import scores  # noqa: E402
 from tasks.running import reconcile, scheduler  # noqa: E402
 from tasks.web.activity import Endings  # noqa: E402
@@ -39,7 +41,9 @@ def _part(target: str, trigger: str = "") -> dict[str, str]:
 def _pages(made: world.World) -> dict[str, tuple[str, dict[str, str]]]:
     """Name → address and headers."""
     task, run = f"/tasks/{world.TASK}/", f"/runs/{made.long_run}/"
-    short = Run.objects.filter(task=world.TASK).order_by("pk")[1].pk
+    _, short, commented = Run.objects.filter(task=world.TASK).order_by("pk").values_list("pk", flat=True)[:3]
+    _comment(commented)
+    path = _first_path(short)
     deep = made.tasks // 20
     plain = {
         "home": "/",
@@ -61,9 +65,14 @@ def _pages(made: world.World) -> dict[str, tuple[str, dict[str, str]]]:
         "run_event": f"{run}events/6000",
         "run_sandbox": f"{run}?tab=sandbox",
         "run_network": f"{run}?tab=network",
+        "run_artifacts": f"{run}?tab=artifacts",
+        "run_files": f"/runs/{short}/files/",
+        "run_files_file": f"/runs/{short}/files/?path={path}",
         "compare": f"{task}compare/",
+        "compare_file": f"{task}compare/file?file={anchor(path)}",
         "changes": f"/runs/{short}/changes/",
         "changes_turn": f"/runs/{short}/changes/?since=turn",
+        "changes_commented": f"/runs/{commented}/changes/",
         "statistics": "/statistics/",
         "statistics_90": "/statistics/?days=90",
         "statistics_all": "/statistics/?days=all",
@@ -72,6 +81,8 @@ def _pages(made: world.World) -> dict[str, tuple[str, dict[str, str]]]:
         "repo": "/repos/1/",
         "prompts": "/prompts/",
         "settings": "/settings/",
+        "outgoing": "/settings/webhooks/",
+        "metrics": "/metrics",
         "pick_repos": "/pick/repos?q=repo",
         "admin": "/admin/",
         "admin_runs": "/admin/tasks/run/",
@@ -97,7 +108,37 @@ def _pages(made: world.World) -> dict[str, tuple[str, dict[str, str]]]:
         "run_work": (f"/runs/{short}/", _part("work")),
         "changes_news": (f"/runs/{short}/changes/?seen=x", _part("news")),
     }
-    return {name: (address, {}) for name, address in plain.items()} | parts
+    _, secret = tokens.create_token(user=User.objects.get(pk=1), name="bench", scope=Scope.READ, expires_in_days=7)
+    by_token = {"Authorization": f"Bearer {secret}"}
+    calls = {
+        "api_tasks": "/api/v1/tasks",
+        "api_tasks_found": "/api/v1/tasks?q=bader",
+        "api_task": f"/api/v1/tasks/{world.TASK}",
+        "api_runs": "/api/v1/runs",
+        "api_events": f"/api/v1/runs/{made.long_run}/events?after=6000",
+        "api_comparison": f"/api/v1/tasks/{world.TASK}/comparison",
+        "api_pulls": "/api/v1/pull-requests",
+        "api_usage": "/api/v1/usage",
+    }
+    every: dict[str, tuple[str, dict[str, str]]] = {name: (address, {}) for name, address in plain.items()}
+    return every | parts | {name: (address, by_token) for name, address in calls.items()}
+
+
+def _first_path(run: int) -> str:
+    """The path of the first file that a run has changed."""
+    return str(Patch.objects.filter(run=run).latest("pk").files[0]["path"])
+
+
+def _comment(run: int) -> None:
+    """Thirty comments on the changes of a run, of which ten are part of a review."""
+    path = _first_path(run)
+    Comment.objects.bulk_create(
+        Comment(
+            run_id=run, author_id=1, file=anchor(path), path=path, side=CommentSide.NEW, start_line=line, end_line=line + 2,
+            blob="0" * 40, quote="x", body="Say *why*.", review="https://github.com/acme/repo1/pull/1" if line <= 10 else "",
+        )
+        for line in range(1, 31)
+    )  # fmt: skip
 
 
 def _visited(client: Client, address: str, headers: dict[str, str]) -> None:

@@ -265,7 +265,7 @@ def test_more_runs_cost_no_more_queries(as_alice: Client, task: Task, attempt: C
     few = count()
     for number in range(4):
         attempt({f"{number}.py": b"x\n"})
-    assert count() == few <= 25
+    assert count() == few <= 12
 
 
 def test_hostile_names_are_shown_as_text(as_alice: Client, task: Task, attempt: Callable[..., Run]) -> None:

@@ -297,12 +297,12 @@ def test_changes_that_were_seen_are_not_sent_again(as_alice: Client, make_run: C
 @pytest.mark.parametrize(
     ("query", "part", "most"),
     [
-        ("", None, 18),
-        ("?tab=network", None, 18),
-        ("?tab=sandbox", None, 20),
-        ("", "status", 11),
-        ("", "work", 8),
-        ("?tab=sandbox", "work", 9),
+        ("", None, 12),
+        ("?tab=network", None, 12),
+        ("?tab=sandbox", None, 12),
+        ("", "status", 6),
+        ("", "work", 6),
+        ("?tab=sandbox", "work", 8),
     ],
 )
 def test_what_a_page_costs_does_not_grow(as_alice: Client, make_run: Callable[..., Run], query: str, part: str | None, most: int) -> None:
