@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -125,3 +126,19 @@ def test_tokens_of_others_are_revoked_by_operators(operator: Client, bob: User) 
     token = ApiToken.objects.create(user=bob, name="ci", digest="1", hint="ac_1")
     operator.post("/admin/tasks/apitoken/", {"action": "revoke", "_selected_action": [token.pk]})
     assert written() == [("token_revoked", "alice", f"apitoken:{token.pk}")]
+
+
+def test_users_have_their_budget_and_quota_beside_them(operator: Client, alice: User, bob: User) -> None:
+    User.objects.filter(pk=alice.pk).update(is_superuser=True)
+    page = f"/admin/tasks/user/{bob.pk}/change/"
+    assert "this month" in operator.get(page).content.decode()
+    form = {
+        "username": "bob", "theme": "system", "notify": "never", "is_active": "on",
+        "budgets-TOTAL_FORMS": "1", "budgets-INITIAL_FORMS": "0", "budgets-0-usd": "12.50",
+        "quotas-TOTAL_FORMS": "1", "quotas-INITIAL_FORMS": "0", "quotas-0-at_once": "3",
+    }  # fmt: skip
+    assert operator.post(page, form).status_code == 302
+    assert [(budget.scope, budget.usd) for budget in bob.budgets.all()] == [("user", Decimal("12.50"))]
+    assert [(quota.scope, quota.at_once, quota.a_day) for quota in bob.quotas.all()] == [("user", 3, None)]
+    assert {kind for kind, _, _ in written()} == {"user_changed", "added"}
+    assert "of $12.50 this month" in operator.get(page).content.decode()
