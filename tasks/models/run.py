@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Self
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
-from django.urls import reverse
 from django.utils import timezone
 
+from tasks.models.addresses import address_of
 from tasks.models.attachment import Attachment
 from tasks.models.task import Mode, Task
 
@@ -113,7 +113,7 @@ class Run(models.Model):
         return f"run {self.pk} ({self.label})"
 
     def get_absolute_url(self) -> str:
-        return reverse("run", args=[self.pk])
+        return address_of("run", self.pk)
 
     @property
     def label(self) -> str:

@@ -10,10 +10,10 @@ from django.contrib.postgres.search import SearchQuery, SearchVector, SearchVect
 from django.db import models
 from django.db.models import Func, Q, Value
 from django.db.models.functions import Left
-from django.urls import reverse
 
 from sandboxes.base import NetworkMode, NetworkPolicy
 from tasks.errors import Conflict
+from tasks.models.addresses import address_of
 from tasks.models.repo import Repo
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Task(models.Model):
         return self.title
 
     def get_absolute_url(self) -> str:
-        return reverse("task", args=[self.pk])
+        return address_of("task", self.pk)
 
     @property
     def origin_name(self) -> str:

@@ -33,11 +33,11 @@ class AgentRow:
     field: BoundField
     trouble: str
 
-    @property
+    @cached_property
     def label(self) -> str:
         return f"{self.adapter.label} {self.model.label}" if self.model else self.adapter.label
 
-    @property
+    @cached_property
     def runs(self) -> int:
         value = str(self.field.value() or "")
         return min(int(value), services.MOST_ATTEMPTS) if value.isdecimal() and len(value) < 5 else 0

@@ -16,6 +16,7 @@ from django.urls import reverse
 from agents.registry import ADAPTERS
 from tasks.listing import STATES, find_tasks
 from tasks.models import ACTIVE, Mode, Repo, Run, RunStatus, Task, User
+from tasks.models.addresses import address_of
 from tasks.review.checks import checks_of
 from tasks.web.cards import Figures, RunCard, cards_of, for_cards, time_of
 from tasks.web.check_chips import CheckChip
@@ -122,18 +123,34 @@ class Chip:
     cards: Sequence[RunCard]
     has_model: bool
 
-    @cached_property
+    @property
     def first(self) -> RunCard:
         return self.cards[0]
 
-    @cached_property
-    def label(self) -> str:
-        return f"{self.first.agent} {self.first.run.model}" if self.has_model and self.first.run.model else self.first.agent
+    @property
+    def id(self) -> str:
+        """Of its element on a page."""
+        return f"tag-{self.first.run.pk}"
 
-    @cached_property
+    @property
+    def status(self) -> str:
+        return self.first.run.status
+
+    @property
+    def label(self) -> str:
+        """`Claude opus ×2`."""
+        label = f"{self.first.agent} {self.first.run.model}" if self.has_model and self.first.run.model else self.first.agent
+        return f"{label} ×{len(self.cards)}" if len(self.cards) > 1 else label
+
+    @property
     def address(self) -> str:
         run = self.first.run
-        return run.get_absolute_url() if len(self.cards) == 1 else reverse("task", args=[run.task_id])
+        return address_of("run", run.pk) if len(self.cards) == 1 else address_of("task", run.task_id)
+
+    @property
+    def dot(self) -> str:
+        """What the dot says, in words."""
+        return RunStatus(self.status).label.lower()
 
     @cached_property
     def state(self) -> str:
@@ -144,13 +161,13 @@ class Chip:
             return f"waits: {min(ahead)} ahead" if min(ahead) else "waits: next"
         if card.is_stopping:
             return "stopping"
-        return "" if card.run.status in (*ACTIVE, RunStatus.SUCCEEDED) else RunStatus(card.run.status).label.lower()
+        return "" if self.status in (*ACTIVE, RunStatus.SUCCEEDED) else self.dot
 
-    @cached_property
+    @property
     def has_chosen(self) -> bool:
         return any(card.run.chosen_at for card in self.cards)
 
-    @cached_property
+    @property
     def check(self) -> CheckChip | None:
         return self.first.check_chip
 
@@ -174,6 +191,15 @@ class TaskRow:
     cards: list[RunCard]
 
     @cached_property
+    def id(self) -> str:
+        """The task's, as text."""
+        return str(self.task.pk)
+
+    @cached_property
+    def address(self) -> str:
+        return self.task.get_absolute_url()
+
+    @cached_property
     def figures(self) -> Figures | None:
         """What the task has come to: the chosen run's patch, else what all patches agree on."""
         chosen = [card.figures for card in self.cards if card.run.chosen_at]
@@ -187,7 +213,7 @@ class TaskRow:
         found = {card.check.verdict: card.check_chip for card in chosen or self.cards if card.check}
         return found.popitem()[1] if len(found) == 1 else None
 
-    @cached_property
+    @property
     def is_unchanged(self) -> bool:
         """Whether it has come to nothing: all is over and no patch has a file."""
         return self.figures is not None and not self.figures.files and all(card.run.is_over for card in self.cards)
@@ -196,7 +222,7 @@ class TaskRow:
     def has_answer(self) -> bool:
         return self.task.mode == Mode.ASK and any(card.run.status == RunStatus.SUCCEEDED for card in self.cards)
 
-    @cached_property
+    @property
     def where(self) -> list[str]:
         """Where its runs are, each place once."""
         return list(dict.fromkeys(card.where.label for card in self.cards))
@@ -230,11 +256,11 @@ class TaskRow:
             groups.setdefault(key, []).append(card)
         return [Chip(cards, len(models[cards[0].run.agent]) > 1) for cards in groups.values()]
 
-    @cached_property
+    @property
     def shown_chips(self) -> list[Chip]:
         return self.chips[:MOST_CHIPS]
 
-    @cached_property
+    @property
     def more_chips(self) -> int:
         return max(0, len(self.chips) - MOST_CHIPS)
 
@@ -265,6 +291,6 @@ def task_page(user: User, asked: QueryDict) -> TaskPage:
     last = shown[-1].pk if shown else None
     rows = {task.pk: TaskRow(task, []) for task in shown}
     runs = list(for_cards(Run.objects.visible_to(user).filter(task__in=rows)).order_by("pk"))
-    for card in cards_of(runs, checks=checks_of(runs)):
+    for card in cards_of(runs, checks=checks_of([run.pk for run in runs])):
         rows[card.run.task_id].cards.append(card)
     return TaskPage(filters, list(rows.values()), before, last, f"{filters.older}{last}" if has_older else "")
