@@ -94,9 +94,9 @@ class Users(Audited, UserAdmin):  # type: ignore[type-arg]
         (None, {"fields": ("username", "password")}),
         ("Profile", {"fields": ("display_name", "email", "theme", "notify")}),
         ("May", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
-        ("Times and money", {"fields": ("last_login", "date_joined", "spent")}),
+        ("Times and money", {"fields": ("last_login", "date_joined", "expires_at", "spent")}),
     )
-    readonly_fields = ["last_login", "date_joined", "spent"]
+    readonly_fields = ["last_login", "date_joined", "expires_at", "spent"]
     inlines = [PersonsBudget, PersonsQuota]
     filter_horizontal = ("groups",)
     told = ["is_active", "is_staff", "is_superuser"]

@@ -38,7 +38,7 @@ def come_in(person: Person) -> User:
         account = _add(person)
     elif account.checked_at is not None:
         _look_again(account, person)
-    elif not account.user.is_active:
+    elif not account.user.is_welcome:
         raise NotAllowed("An operator of this server has closed your account. Ask them.")
     _keep(account, person)
     return account.user

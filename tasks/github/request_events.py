@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 
 from tasks.github.payloads import Fields, Ignored, Unusable
-from tasks.models import GitHubAccount, GitHubRequest, GitHubRequestKind, GitHubRequestState
+from tasks.models import GitHubAccount, GitHubRequest, GitHubRequestKind, GitHubRequestState, welcome
 from tasks.running import nudge
 
 _BODIES = {"issues": GitHubRequestKind.ISSUE, "pull_request": GitHubRequestKind.PULL}
@@ -59,7 +59,7 @@ def _take(event: str, repository: str, action: str, fields: Fields) -> str:
         raise Unusable("Nothing was done: the payload names no repository.")
     if fields.text("sender.type", most=40) != "User":
         raise Ignored(f"Nothing was done: {login} is no person.")
-    account = GitHubAccount.objects.select_related("user").filter(github_id=fields.id("sender.id"), user__is_active=True).first()
+    account = GitHubAccount.objects.select_related("user").filter(welcome("user__"), github_id=fields.id("sender.id")).first()
     if account is None:
         raise Ignored(f"Nothing was done: the GitHub account {login} belongs to no user here.")
     about = {"repository": repository.lower(), "number": number}

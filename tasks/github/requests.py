@@ -37,6 +37,7 @@ from tasks.models import (
     Repo,
     Run,
     User,
+    welcome,
 )
 from tasks.running import nudge, offers
 
@@ -146,7 +147,7 @@ def _look(row: GitHubRequest, github: GitHub) -> Asking:
         said = github.review_comment(row.repository, row.subject)
     elif row.kind == GitHubRequestKind.REVIEW:
         said = github.review(row.repository, row.number, row.subject)
-    account = GitHubAccount.objects.filter(user=row.user, user__is_active=True).first()
+    account = GitHubAccount.objects.filter(welcome("user__"), user=row.user).first()
     if account is None:
         raise Unwelcome(f"{row.login} has no account here any more.")
     if row.kind == GitHubRequestKind.LABEL:

@@ -1,6 +1,6 @@
 """What is stored: one noun a file."""
 
-from tasks.models.account import DiffForm, DiffWhitespace, LoginLink, Notify, Theme, User, allows_test_users
+from tasks.models.account import DiffForm, DiffWhitespace, LoginLink, Notify, Theme, User, allows_test_users, welcome
 from tasks.models.agent import AgentModel, AgentSetting, Preset, RepoMcpServer
 from tasks.models.artifact import Artifact
 from tasks.models.attachment import Attachment
@@ -112,4 +112,5 @@ __all__ = [
     "Verdict",
     "Viewed",
     "allows_test_users",
+    "welcome",
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -77,6 +78,11 @@ class User(AbstractUser):
             ),
         ]
         indexes = [models.Index(fields=["expires_at"], condition=Q(expires_at__isnull=False), name="user_expires")]
+
+    def clean(self) -> None:
+        super().clean()
+        if self.is_test_user and (self.is_staff or self.is_superuser):
+            raise ValidationError("This is a test user, who cannot be an operator.")
 
     @property
     def is_operator(self) -> bool:

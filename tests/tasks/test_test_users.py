@@ -15,6 +15,7 @@ import jwt
 import pytest
 from django.apps import apps
 from django.contrib.sessions.models import Session
+from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, models
 from django.test import Client
@@ -112,6 +113,8 @@ def test_a_test_user_is_nobody_special(made: test_users.Made) -> None:
     assert not user.is_staff
     assert not user.is_superuser
     assert not user.has_usable_password()
+    with pytest.raises(ValidationError, match="cannot be an operator"):
+        User(username="x", password="!", is_staff=True, expires_at=user.expires_at).full_clean()  # what the administration does
     with pytest.raises(IntegrityError):
         User.objects.update(is_staff=True)
 

@@ -236,6 +236,9 @@ def test_a_user_whom_an_operator_made_inactive_stays_out(github: GitHubServer, b
     client, response = sign_in(github, "octo")
     assert "An operator of this server has closed your account." in text(response)
     assert not is_in(client)
+    User.objects.filter(pk=bob.pk).update(is_active=True, expires_at=timezone.now())  # a test user whose time is up
+    client, response = sign_in(github, "octo")
+    assert not is_in(client)
 
 
 # --- what attackers try ---------------------------------------------------------------------------------------------------
@@ -396,6 +399,7 @@ def test_whom_an_operator_lets_in_is_not_the_lists_any_more(github: GitHubServer
     people.check_everybody()
     user = User.objects.get(username="octo")
     given = {"username": "octo", "theme": "system", "notify": "never", "is_active": "on", "email": user.email, "display_name": "x"}
+    given |= {f"{rows}-{forms}_FORMS": "0" for rows in ("budgets", "quotas") for forms in ("TOTAL", "INITIAL")}
     response = operator.post(f"/admin/tasks/user/{user.pk}/change/", given)
     assert response.status_code == 302, response.context["adminform"].form.errors
     people.check_everybody()
