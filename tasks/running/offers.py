@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
@@ -32,6 +33,7 @@ class Offers:
         return cls.of(User.objects.filter(pk=user.pk).values(**cls.asked()).get())
 
     @staticmethod
+    @cache  # the same for every query, and not made in a moment
     def asked() -> dict[str, ArraySubquery]:
         """Of a query of users, what `of` has to know, for whoever asks for more of them at once."""
         named = AgentModel.objects.values(json=JSONObject(agent="agent", name="name", label="label"))

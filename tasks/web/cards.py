@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from math import ceil
 
 from django.db.models import Count, F, Func, IntegerField, Max, OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
@@ -254,6 +255,7 @@ def for_cards(runs: QuerySet[Run]) -> QuerySet[Run]:
     return runs.select_related("pull_request").annotate(told=_told())
 
 
+@cache  # the same for every query, and not made in a moment
 def _told() -> JSONObject:
     """Of a query of runs, what stands in other tables of each."""
     return JSONObject(figures=_newest_figures(), turns=_turns(), sandboxes=sandboxes(), parent_attempt="parent__attempt")

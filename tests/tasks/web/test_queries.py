@@ -43,6 +43,7 @@ from tasks.web.urls import urlpatterns
 
 pytestmark = pytest.mark.django_db
 MOST_TO_SHOW = 25  # a full page of a log comes in six handfuls
+MOST_OF = {"home": 12}  # to show a page that is held to the goal of `manage.py bench pages`
 MOST_TO_DO = 40  # savepoints, locks and the row of each event among them
 STATUSES = ("succeeded", "failed", "errored", "canceled", "interrupted", "waiting", "queued", "running")
 
@@ -358,4 +359,4 @@ def test_a_view_asks_no_more_when_there_is_more(as_alice: Client, world: World, 
     world.grow(1 + len(STATUSES), 3 * len(STATUSES))
     many = queries(as_alice, world, name, call)
     assert len(many) <= len(few), "\n".join(many)
-    assert len(many) <= (MOST_TO_SHOW if call.method == "get" else MOST_TO_DO), "\n".join(many)
+    assert len(many) <= (MOST_OF.get(name, MOST_TO_SHOW) if call.method == "get" else MOST_TO_DO), "\n".join(many)
