@@ -107,6 +107,7 @@ class Run(models.Model):
             models.Index(fields=["status"], condition=Q(status__in=ACTIVE), name="run_active"),
             models.Index(fields=["status", "task"], condition=Q(status__in=UNFINISHED), name="run_unfinished"),  # few of many
             models.Index(fields=["finished_at"], name="run_finished"),
+            models.Index(fields=["status"], name="run_status"),  # how many there are of each, at every scrape
         ]
 
     def __str__(self) -> str:
@@ -195,7 +196,10 @@ class Turn(models.Model):
             models.CheckConstraint(condition=Q(kind__in=TurnKind.values), name="turn_kind_known"),
             models.CheckConstraint(condition=Q(mode__in=Mode.values), name="turn_mode_known"),
         ]
-        indexes = [models.Index(fields=["created_at"], condition=Q(number=1), name="turn_first")]  # when runs were begun
+        indexes = [
+            models.Index(fields=["created_at"], condition=Q(number=1), name="turn_first"),  # when runs were begun
+            models.Index(fields=["started_at"], name="turn_started"),  # what was used lately
+        ]
 
     def __str__(self) -> str:
         return f"turn {self.number} of run {self.run_id}"

@@ -104,6 +104,7 @@ class Task(models.Model):
         indexes = [
             models.Index(fields=["owner", "-id"], name="task_owner_newest"),
             models.Index(fields=["repo", "-id"], condition=Q(is_trial=False), name="task_repo_newest"),
+            models.Index(fields=["repo", "-id"], condition=Q(is_trial=True), name="task_trials"),  # few of many
             models.Index(fields=["repo"], condition=Q(base_commit=""), name="task_unpinned"),  # hardly any; reconcile looks for them
             GinIndex(fields=["search"], name="task_search"),
         ]

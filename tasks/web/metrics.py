@@ -26,7 +26,8 @@ _LABELED = {
     "asynccode_runs": (
         "Runs, by what they are.",
         ("status",),
-        f"SELECT s, count(r.id) FROM unnest(ARRAY{RunStatus.values}) s LEFT JOIN tasks_run r ON r.status = s GROUP BY s ORDER BY s",
+        f"SELECT s, coalesce(runs, 0) FROM unnest(ARRAY{RunStatus.values}) s"
+        " LEFT JOIN (SELECT status, count(*) AS runs FROM tasks_run GROUP BY 1) r ON r.status = s ORDER BY s",
     ),
     "asynccode_sandboxes": (
         "Sandboxes that are not destroyed.",
