@@ -8,6 +8,7 @@ import re
 import sys
 import time
 import webbrowser
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,12 +23,8 @@ from asynccode.client.options import RUN, RUN_OR_TASK, Ref, signed_in
 
 LOOK_S = 1.0
 MOST_LOOKS = 600
-_STYLES: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("diff --git ", {"bold": True}),
-    ("@@", {"fg": "cyan"}),
-    ("+", {"fg": "green"}),
-    ("-", {"fg": "red"}),
-)
+MOST_NAMED = 20
+_STYLES: Mapping[str, dict[str, Any]] = {"@": {"fg": "cyan"}, "+": {"fg": "green"}, "-": {"fg": "red"}}
 
 
 @click.command()
@@ -45,13 +42,16 @@ def diff(api: Api, run: Ref, stat: bool) -> None:
     elif patch:
         has_color = "NO_COLOR" not in os.environ
         os.environ.setdefault("LESS", "FRX")  # as git does: what fits on a screen is simply written there
-        lines = patch.decode(errors="replace").split("\n")
-        click.echo_via_pager((f"{_colored(clean(text)) if has_color else clean(text)}\n" for text in lines), color=has_color)
+        text = clean(patch.decode(errors="replace").removesuffix("\n"))
+        click.echo_via_pager("\n".join(_colored(text.split("\n"))) if has_color else text, color=has_color)
 
 
-def _colored(text: str) -> str:
-    style = next((style for start, style in _STYLES if text.startswith(start)), None)
-    return click.style(text, **style) if style else text
+def _colored(lines: Iterable[str]) -> Iterator[str]:
+    is_head = False
+    for text in lines:
+        is_head = text.startswith("diff --git ") or (is_head and not text.startswith("@@"))
+        style = {"bold": True} if is_head else _STYLES.get(text[:1])
+        yield click.style(text, **style) if style else text
 
 
 def _patch(api: Api, run: int) -> bytes:
@@ -63,17 +63,36 @@ def _patch(api: Api, run: int) -> bytes:
 
 
 def _print_stat(api: Api, run: int) -> None:
-    patches = api.get(f"/runs/{run}/patches")["items"]
-    if not patches:
-        raise Failure(f"Run {run} has no patch yet.")
-    newest = patches[0]
+    newest = _described(api, run)
     for file in newest["files"]:
         name = line(file["path"]) + (f" (was {line(file['old_path'])})" if file["state"] == "renamed" else "")
         count = "binary" if file["is_binary"] else f"+{file['additions']} −{file['deletions']}"
         click.echo(f"{line(file['state']):9} {count:>12}  {name}")
-    click.echo(figures({**newest, "files": len(newest["files"])}))
-    for left in newest["left_out"]:
-        click.echo(f"not in the patch: {line(left['path'])} {line(left['reason'])}".rstrip(), err=True)
+    click.echo(_figures(newest))
+    _warn(newest)
+
+
+def _described(api: Api, run: int) -> dict[str, Any]:
+    """The newest patch of a run, as schemas.Patch of the API."""
+    patches = api.get(f"/runs/{run}/patches")["items"]
+    if not patches:
+        raise Failure(f"Run {run} has no patch yet.")
+    return dict(patches[0])
+
+
+def _figures(patch: dict[str, Any]) -> str:
+    return figures({**patch, "files": len(patch["files"])})
+
+
+def _warn(patch: dict[str, Any]) -> None:
+    left_out = patch["left_out"]
+    for left in left_out[:MOST_NAMED]:
+        why = "over the size limit for one file" if left["reason"] == "size" else line(left["reason"])
+        click.echo(f"Not in the patch: {line(left['path'])} ({why}).", err=True)
+    if len(left_out) > MOST_NAMED:
+        click.echo(f"Not in the patch: {len(left_out) - MOST_NAMED} more.", err=True)
+    if patch["secrets_found"]:
+        click.echo(f"The patch holds the value of {line(', '.join(patch['secrets_found']))}.", err=True)
 
 
 @click.command()
@@ -95,10 +114,12 @@ def apply(api: Api, run: Ref, branch: str, force: bool) -> None:
     if not patch:
         click.echo(f"Run {run.id} has changed nothing.")
         return
+    described = _described(api, run.id)
     _apply(checkout, run.id, patch, base, branch)
     where = f" on the new branch {branch}" if branch else ""
-    click.echo(f"Applied{where}: {figures(shown['patch'])}. git diff --cached shows it, git commit keeps it.")
-    if not shown["patch"]["is_final"]:
+    click.echo(f"Applied{where}: {_figures(described)}. git diff --cached shows it, git commit keeps it.")
+    _warn(described)
+    if described["kind"] != "final":
         click.echo("The agent is still at work; there may be more later.", err=True)
 
 

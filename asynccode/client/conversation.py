@@ -30,8 +30,8 @@ class Conversation:
     @property
     def tail(self) -> str:
         """The end of what is being written just now."""
-        newest = next(reversed(self._growing.values()), "")
-        return "\n".join(said(newest[-MOST_CHARACTERS:]).splitlines()[-MOST_LINES // 2 :])
+        newest = "".join([*self._growing.values()][-1:])  # (copied at once: the line at the bottom is drawn by another thread)
+        return "\n".join(said(newest).splitlines()[-MOST_LINES // 2 :])
 
     def lines(self, event: dict[str, Any]) -> Iterator[Text]:
         """What is to be printed of this event."""

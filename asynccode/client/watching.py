@@ -31,7 +31,7 @@ def watch_run(api: Api, run_id: int, *, after: int = 0, as_json: bool = False) -
         run = api.get(f"/runs/{run_id}")
         if as_json:
             return _print_events(api, run_id, after)
-        view = _RunView(api, run)
+        view = _RunView(api, run, already_s=0.0 if after else run["duration_s"] or 0.0)
         console = _console()
         if console.is_terminal:
             with Live(console=console, get_renderable=view.footer, refresh_per_second=8, transient=True):
@@ -54,10 +54,10 @@ def _print_events(api: Api, run_id: int, after: int) -> bool:
 
 
 class _RunView:
-    def __init__(self, api: Api, run: dict[str, Any]) -> None:
+    def __init__(self, api: Api, run: dict[str, Any], already_s: float) -> None:
         self._api, self._run = api, run
         self._conversation = Conversation()
-        self._began = time.monotonic() - (run["duration_s"] or 0.0)
+        self._began = time.monotonic() - already_s
         self._spinner = Spinner("dots")
         self._lost = ""
 
