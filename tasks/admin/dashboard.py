@@ -103,4 +103,4 @@ def _measure(title: str, text: str, days: Sequence[figures.Day], of: Callable[[f
 def _seconds(value: float) -> str:
     if value == 0:
         return "0"
-    return f"{value:.2g} s" if value < 10 else time_of(value)
+    return f"{value:.2g} s" if value < 60 else time_of(value)
