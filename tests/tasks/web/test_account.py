@@ -325,6 +325,9 @@ def test_nothing_is_shown_to_strangers(client: Client) -> None:
         "github-webhook",
         "github_login",
         "github_callback",
+        "healthz",
+        "readyz",
+        "metrics",
         None,
     }
     for pattern in urls.urlpatterns:
