@@ -86,6 +86,16 @@ class Shown:
     figures: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def moment(self) -> SafeString:
+        """Its time for programs."""
+        return SafeString(self.at.isoformat())
+
+    @property
+    def clock(self) -> SafeString:
+        """Its time of the day, UTC."""
+        return SafeString(f"{self.at:%H:%M:%S}")
+
+    @property
     def part(self) -> Part:
         return Part(self.html, self.rest, self.is_mono)
 
