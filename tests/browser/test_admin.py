@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.pages import SLOW_MS, submit
 
 pytestmark = pytest.mark.browser
 Product = Any  # tests/browser/conftest.py
+AXE_SCRIPT = Axe().axe_script
 
 LISTS = ["apitoken", "attachment", "loginlink", "operation", "patch", "prompttemplate", "pullrequest", "repo", "run", "sandbox", "task",
          "turn", "user"]  # fmt: skip
@@ -31,6 +34,28 @@ def test_an_operator_stops_a_run_and_reads_its_events(page: Page, live_product: 
     page.get_by_role("link", name="All events").click()
     page.get_by_role("link", name="log", exact=True).click()
     expect(page.locator("pre").filter(has_text="<b>started</b>")).to_be_visible()
+
+
+def test_pages_besides_the_lists_are_fit_for_all(browser: Browser, page: Page, live_product: Product) -> None:
+    """In light and dark, on a desk and on a phone, axe finds nothing and none scrolls sideways. The script that looks is let in,
+    which our policy forbids."""
+    state = page.context.storage_state()
+    for scheme, width in itertools.product(("light", "dark"), (1280, 390)):
+        context = browser.new_context(
+            base_url=live_product.url,
+            color_scheme=scheme,  # type: ignore[arg-type]
+            viewport={"width": width, "height": 900},
+            storage_state=state,
+            bypass_csp=True,
+        )
+        looking = context.new_page()
+        for address in ("/admin/", "/admin/sandboxes/", "/admin/queues/", "/admin/settings/", "/admin/tasks/auditentry/"):
+            looking.goto(address)
+            looking.evaluate(AXE_SCRIPT)
+            found = looking.evaluate("axe.run('html')")["violations"]
+            assert not found, [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
+            assert looking.evaluate("document.documentElement.scrollWidth") <= width, address
+        context.close()
 
 
 def test_every_list_opens_with_a_clean_console(page: Page) -> None:
