@@ -56,7 +56,7 @@ def _by_password(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request.POST)
     if not form.is_valid() or form.user is None:
         # Only a name that somebody has: what is typed there by mistake may be a password.
-        known = User.objects.filter(username=name).first()
+        known = User.objects.filter(username=form.cleaned_data.get("username", "")).first()
         audit.record(AuditKind.SIGN_IN_FAILED, by=None, subject=known or "", way="password", username=known.username if known else "")
         return ask(request, form, status=422)
     limits.ADDRESS.give_back(address)
