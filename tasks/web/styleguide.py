@@ -63,7 +63,7 @@ PARTS = (
         "chips",
         "Chips and pickers",
         "A choice of the composer. A picker is a chip that opens a list of options under it; Escape or a click elsewhere closes it.",
-        (".chips", ".chip", ".picker", ".popover", ".group", ".option", ".at-github", ".stacked"),
+        (".chips", ".chip", ".picker", ".popover", ".group", ".option", ".at-github", ".stacked", ".run-pair"),
     ),
     Part(
         "fields",
@@ -75,7 +75,7 @@ PARTS = (
         "rows",
         "Lists",
         "A row is two lines: what it is, and where and when; at its end what came of it. A tag is one run of it, a pull its pull request, "
-        "a check-chip what the repository's check says.",
+        "a check-chip what the repository's check says, in a check-line with the way to do it again.",
         (
             ".heading",
             ".head",
@@ -87,6 +87,8 @@ PARTS = (
             ".state",
             ".pull[data-state]",
             ".check-chip",
+            ".check-line",
+            ".check-again",
             ".outcome",
             ".more",
         ),
