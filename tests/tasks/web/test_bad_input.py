@@ -121,7 +121,8 @@ def _address(name: str, world: dict[str, int]) -> str:
 
 
 def _check(response: HttpResponse, what: str) -> None:
-    assert response.status_code < 500, what
+    is_told = what.startswith("readyz") and response.status_code == 503  # no services run here, and it says so
+    assert response.status_code < 500 or is_told, what
     for name, value in response.items():
         assert "\n" not in value, what
         assert name != "X-Injected", what
