@@ -24,6 +24,7 @@ from django.db import connection, transaction  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 
+import asynccode.asgi  # noqa: E402, F401 - so that this process is as a web server's is
 from bench import world  # noqa: E402
 from tasks import tokens  # noqa: E402
 from tasks.models import Comment, CommentSide, Patch, Run, Scope, User  # noqa: E402

@@ -22,7 +22,7 @@ from tasks.web.cards import Figures, RunCard, cards_of, for_cards, time_of
 from tasks.web.check_chips import CheckChip
 from tasks.web.pull_chips import PullChip, chip_of
 
-PAGE = 30
+PAGE = 20
 MOST_SHOWN = 300  # rows that a list which was paged on keeps when it is fetched anew
 MOST_CHIPS = 4
 
