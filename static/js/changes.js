@@ -124,6 +124,7 @@
       fetchWanted();
     }
   };
+  const isBusy = () => isFetching || wanted.size > 0;
   const watcher = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (!target.isConnected) watcher.unobserve(target);
@@ -231,5 +232,5 @@
   for (const section of list.querySelectorAll(".changed-file")) begin(section);
   addEventListener("load", colour);
 
-  asynccode.changes = { root, list, bar, bodies, put, begin, load, isLoaded, setOpen, widen: gaps.widen, sift, parse };
+  asynccode.changes = { root, list, bar, bodies, put, begin, load, isLoaded, isBusy, setOpen, widen: gaps.widen, sift, parse };
 })();

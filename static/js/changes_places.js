@@ -3,7 +3,7 @@
 
 (() => {
   if (!asynccode.changes) return;
-  const { root, list, bar, load, isLoaded, setOpen, widen } = asynccode.changes;
+  const { root, list, bar, load, isLoaded, isBusy, setOpen, widen } = asynccode.changes;
   const MARGIN = 12; // px between the bar and a file that one went to
   const sections = () => [...list.querySelectorAll(":scope > .changed-file")];
   const edge = () => bar.getBoundingClientRect().bottom;
@@ -49,7 +49,7 @@
   // --- addresses -----------------------------------------------------------------------------------------------------------
   const ADDRESS = /^#(f[0-9a-f]{8})(?:-([LR])(\d+)(?:-([LR])(\d+))?)?$/;
   const cell = (section, side, number) => document.getElementById(`${section.id}-${side}${number}`);
-  // Scroll by `place`, and again while what is around gets its true height, however long a slow machine takes for that; until somebody
+  // Scroll by `place`, and again while what is around is fetched and gets its true height, however long that takes; until somebody
   // scrolls.
   const SETTLES_MS = 1000;
   let held = 0;
@@ -60,7 +60,7 @@
     const mine = held, until = performance.now() + SETTLES_MS;
     let still = 0; // frames in which nothing moved
     const again = () => {
-      if (mine !== held || (performance.now() > until && still > 2) || !element.isConnected) {
+      if (mine !== held || (performance.now() > until && still > 2 && !isBusy()) || !element.isConnected) {
         if (settling === element) settling = null;
         return;
       }
