@@ -57,7 +57,8 @@ class Shown:
         change = self.file.change
         if self.rendered is not None:
             return self.rendered.rows
-        return min(change.additions + change.deletions + 7, _MOST_ROWS) if self.file.has_rows and not self.waits_because else 2
+        around = 7 if change.old_blob and change.new_blob else 0  # equal lines, and a gap
+        return min(change.additions + change.deletions + around, _MOST_ROWS) if self.file.has_rows and not self.waits_because else 2
 
     @property
     def pictures(self) -> list[str]:
