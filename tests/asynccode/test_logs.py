@@ -43,12 +43,16 @@ def told(lines: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines.getvalue().splitlines()]
 
 
-def test_a_line_is_one_object_whatever_is_in_it(lines: io.StringIO) -> None:
+def test_a_line_is_one_object_whatever_is_in_it() -> None:
     try:
         raise ValueError("a\nb\udc80")
     except ValueError:
-        logger.exception("It %s: /sign-in/link/secret/", "failed\n\x1b[31m")
-    (line,) = told(lines)
+        problem = sys.exc_info()
+    record = logger.makeRecord(logger.name, logging.ERROR, "", 1, "It %s: /sign-in/link/secret/", ("failed\n\x1b[31m",), problem)
+    HideLinks().filter(record)
+    written = AsJson().format(record)
+    assert len(written.encode().splitlines()) == 1
+    line = json.loads(written)
     assert line["message"] == "It failed\n\x1b[31m: /sign-in/link/…/"
     assert (line["level"], line["logger"], line["process"]) == ("ERROR", "tasks.example", os.getpid())
     assert "Traceback" in line["error"]
