@@ -79,6 +79,7 @@ def test_a_job_is_about_the_run_of_its_arguments(lines: io.StringIO, monkeypatch
 
     finish_turn.__module__, finish_turn.__qualname__ = jobs.__name__, "finish_turn"
     monkeypatch.setattr(jobs, "finish_turn", finish_turn)
+    monkeypatch.setattr(logging.getLogger("rq.worker"), "propagate", True)  # RQ takes it away where a worker starts without handlers
     queue = django_rq.get_queue(settings.QUEUE_RUNS)
     for name, args in (("finish_turn", (7, 2)), ("no_such_job", (1,))):
         job = Job.create(f"tasks.running.jobs.{name}", args=args, connection=queue.connection, timeout=10)
