@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from django.http import Http404
 from ninja import Query, Router, Status
@@ -57,6 +58,13 @@ def _publication(run: Run) -> schemas.Publication:
     )
 
 
+def _after(request: Request, run_id: int, verb: Callable[..., Any], **options: Any) -> schemas.Publication:
+    """Ask a verb something of a run, and tell how far the run is then."""
+    run = find_run(request, run_id)
+    verb(run=run, by=request.user, **options)
+    return _publication(run)
+
+
 @router.get("/pull-requests", response=schemas.PullRequests, operation_id="list_pull_requests", summary="List pull requests")
 def list_pull_requests(
     request: Request, cursor: Cursor = None, limit: Limit = 30, state: Annotated[PullRequestState | None, Query()] = None
@@ -79,50 +87,38 @@ def get_pull_request(request: Request, run_id: Id) -> schemas.Publication:
 @once(202, is_repeatable=True)  # the verb may be repeated
 def open_pull_request(request: OnceRequest, run_id: Id, new: schemas.NewPullRequest) -> schemas.Publication:
     """Let a run's newest patch become a pull request. What is left to do goes on afterwards: ask for it until `is_at_work` is false."""
-    run = find_run(request, run_id)
-    pulls.open_pull_request(run=run, by=request.user, **new.model_dump())
-    return _publication(run)
+    return _after(request, run_id, pulls.open_pull_request, **new.model_dump())
 
 
 @router.patch(ADDRESS, response={202: schemas.Publication}, operation_id="update_pull_request", summary="Update a pull request")
 def update_pull_request(request: Request, run_id: Id, update: schemas.PullRequestUpdate) -> Status[schemas.Publication]:
     """Bring a run's newest patch into its pull request, after a follow-up or after an error."""
-    run = find_run(request, run_id)
-    pulls.update_pull_request(run=run, by=request.user, **update.model_dump())
-    return Status(202, _publication(run))
+    return Status(202, _after(request, run_id, pulls.update_pull_request, **update.model_dump()))
 
 
 @router.post(f"{ADDRESS}/merge", response=schemas.Publication, operation_id="merge_pull_request", summary="Merge a pull request")
 @once(200, is_repeatable=True)  # what is merged stays so
 def merge_pull_request(request: OnceRequest, run_id: Id, merge: schemas.Merge) -> schemas.Publication:
     """Merge what was looked at; refused if something was pushed since."""
-    run = find_run(request, run_id)
-    merging.merge(run=run, by=request.user, method=merge.method, head_sha=merge.head_sha)
-    return _publication(run)
+    return _after(request, run_id, merging.merge, method=merge.method, head_sha=merge.head_sha)
 
 
 @router.post(f"{ADDRESS}/ready", response=schemas.Publication, operation_id="mark_pull_request_ready", summary="End a draft")
 @once(200, is_repeatable=True)
 def mark_pull_request_ready(request: OnceRequest, run_id: Id) -> schemas.Publication:
     """Let a draft be reviewed."""
-    run = find_run(request, run_id)
-    merging.mark_ready(run=run, by=request.user)
-    return _publication(run)
+    return _after(request, run_id, merging.mark_ready)
 
 
 @router.post(f"{ADDRESS}/close", response=schemas.Publication, operation_id="close_pull_request", summary="Close a pull request")
 @once(200, is_repeatable=True)
 def close_pull_request(request: OnceRequest, run_id: Id) -> schemas.Publication:
     """Close a pull request without merging it."""
-    run = find_run(request, run_id)
-    merging.close(run=run, by=request.user)
-    return _publication(run)
+    return _after(request, run_id, merging.close)
 
 
 @router.post(f"{ADDRESS}/reopen", response=schemas.Publication, operation_id="reopen_pull_request", summary="Reopen a pull request")
 @once(200, is_repeatable=True)
 def reopen_pull_request(request: OnceRequest, run_id: Id) -> schemas.Publication:
     """Open a closed pull request again."""
-    run = find_run(request, run_id)
-    merging.reopen(run=run, by=request.user)
-    return _publication(run)
+    return _after(request, run_id, merging.reopen)
