@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,8 +15,15 @@ from ._broker import World
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    world = World(tmp_path)
+async def world() -> AsyncIterator[World]:
+    with tempfile.TemporaryDirectory(prefix="broker-", dir="/tmp") as root:  # short: the paths of sockets must be
+        async with _world(Path(root)) as world:
+            yield world
+
+
+@contextlib.asynccontextmanager
+async def _world(root: Path) -> AsyncIterator[World]:
+    world = World(root)
     folder = world.root / "box"
     (folder / "state").mkdir(parents=True)
     (folder / "state" / "spec.json").write_text(json.dumps({"key": "i:2:1", "network": {"mode": "none", "hosts": []}}))
