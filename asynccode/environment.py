@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -62,6 +63,18 @@ def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
 
 def names(name: str, separator: str = ",") -> list[str]:
     return [part.strip() for part in text(name).split(separator) if part.strip()]
+
+
+def networks(name: str, default: str = "") -> list[IPv4Network | IPv6Network]:
+    """Comma-separated addresses and networks; one address is a network of one."""
+    found = []
+    for raw in names(name) or default.split():
+        try:
+            found.append(ip_network(raw))
+        except ValueError:
+            sentence = f"{name} must be addresses and networks such as 10.0.0.5, 10.0.0.0/24 or fd00::/8, comma-separated, not {raw!r}."
+            raise ImproperlyConfigured(sentence) from None
+    return found
 
 
 def data_folder() -> Path:

@@ -42,7 +42,6 @@ def environment() -> dict[str, str]:
 def services(listener: socket.socket) -> list[Service]:
     """Everything that runs besides the database, the web server first."""
     daphne = ["-m", "daphne", "--fd", str(listener.fileno()), "--verbosity", "0", "--http-timeout", "600", "--no-server-name"]
-    daphne += ["--proxy-headers"] if settings.PUBLIC_URL else []
     programs = {
         "web": [*daphne, "asynccode.asgi:application"],
         "worker": [MANAGE, "work", settings.QUEUE_HOST, settings.QUEUE_RUNS, "--workers", str(settings.WORKERS)],

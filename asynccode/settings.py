@@ -43,6 +43,7 @@ _public_host = urlsplit(PUBLIC_URL).hostname
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]", *([_public_host] if _public_host else [])]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 IS_HTTPS = PUBLIC_URL.startswith("https://")
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "127.0.0.0/8 ::1" if PUBLIC_URL else "")  # whose X-Forwarded-For is believed
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -17,7 +17,7 @@ _address: ContextVar[str | None] = ContextVar("address", default=None)
 def came_from(address: str) -> None:
     """Where the request at hand came from, as the web server says it; "" for none that is an address."""
     try:
-        _address.set(str(ipaddress.ip_address(address)))
+        _address.set(str(ipaddress.ip_address(address.partition("%")[0])))  # without its zone, which the database does not take
     except ValueError:
         _address.set(None)
 

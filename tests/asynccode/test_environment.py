@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from asynccode import environment
 
-READ = re.compile(r"\b(?:env\.)?(?:text|number|flag|choice|names)\(\"([A-Z0-9_]+)\"")
+READ = re.compile(r"\b(?:env\.)?(?:text|number|flag|choice|names|networks)\(\"([A-Z0-9_]+)\"")
 
 
 def test_the_example_lists_every_variable_and_no_other() -> None:

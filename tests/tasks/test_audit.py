@@ -51,7 +51,7 @@ def test_signing_in_and_out(client: Client, settings: Settings, bob: User) -> No
         client.post(reverse("sign-in"), {"username": name, "password": password}, REMOTE_ADDR="2001:db8::1")
     client.post(reverse("sign-out"))
     client.post(accounts.create_login_link(user=bob).replace(settings.BASE_URL, ""))
-    client.post(reverse("login-link", args=["unknown"]))
+    client.post(reverse("login-link", args=["unknown"]), REMOTE_ADDR="fe80::1%eth0")
     assert written() == [
         ("sign_in_failed", "", f"user:{bob.pk}"),
         ("sign_in_failed", "", ""),
@@ -62,6 +62,7 @@ def test_signing_in_and_out(client: Client, settings: Settings, bob: User) -> No
         ("sign_in_failed", "", ""),
     ]
     assert AuditEntry.objects.filter(kind="signed_in").order_by("pk")[0].address == "2001:db8::1"
+    assert AuditEntry.objects.latest("pk").address == "fe80::1"
     assert "password" not in json.dumps(list(AuditEntry.objects.exclude(detail__way="password").values_list("detail", flat=True)))
     assert not AuditEntry.objects.filter(detail__icontains="my secret").exists()
 
