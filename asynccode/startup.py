@@ -143,7 +143,7 @@ def _why_not(error: Exception, host: str, port: int) -> str:
     match getattr(error, "errno", None):
         case errno.EADDRINUSE:
             holder = listener_on(port)
-            return f"Port {port} is taken{f' (by {holder})' if holder else ''}. Use --port N."
+            return f"Port {port} is taken{f' (by {holder})' if holder else ''}. Choose another: make run ARGS=\"--port N\"."
         case errno.EACCES:
             return f"Port {port} may be opened by root only. Use --port N with 1024 or more."
         case _:

@@ -198,7 +198,7 @@ def test_a_taken_port_is_named_with_its_holder(data: Path) -> None:
         with up(data, "--port", str(port)) as process:
             assert finished(process) == (1, "")
 
-    assert re.search(rf"Port {port} is taken \(by \S+, process {os.getpid()}\)\. Use --port N\.", log(data))
+    assert re.search(rf"Port {port} is taken \(by \S+, process {os.getpid()}\)\. Choose another: make run ARGS=\"--port N\"\.", log(data))
     assert "Traceback" not in log(data)
 
 

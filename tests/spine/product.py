@@ -335,16 +335,7 @@ class Product:
         return children(self.service(f"work host-{HOST}"))
 
     def pids(self) -> list[int]:
-        """Every process that belongs to this data folder: services, servers, sandboxes, started by whomever."""
-        marks = (f"ASYNCCODE_DATA={self.data}\0".encode(), f"{self.data}/".encode(), f"{self.folder.name}/data/sandboxes/".encode())
-        found = []
-        for pid in processes():
-            with contextlib.suppress(OSError):
-                proc = Path("/proc") / str(pid)
-                texts = ((proc / "environ").read_bytes(), os.readlink(proc / "cwd").encode() + b"/", (proc / "mountinfo").read_bytes())
-                if any(mark in text for mark, text in zip(marks, texts, strict=True)) and pid != os.getpid():
-                    found.append(pid)
-        return found
+        return belonging_to(self.folder)
 
     def inhabitants(self, ref: str = "") -> list[int]:
         """Processes inside the sandbox `ref`, or inside any."""
@@ -411,6 +402,19 @@ class Product:
 
 def processes() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def belonging_to(folder: Path) -> list[int]:
+    """Every process of the installation whose data is FOLDER/data: services, servers, sandboxes, started by whomever."""
+    marks = (f"ASYNCCODE_DATA={folder}/data\0".encode(), f"{folder}/data/".encode(), f"{folder.name}/data/sandboxes/".encode())
+    found = []
+    for pid in processes():
+        with contextlib.suppress(OSError):
+            proc = Path("/proc") / str(pid)
+            texts = ((proc / "environ").read_bytes(), os.readlink(proc / "cwd").encode() + b"/", (proc / "mountinfo").read_bytes())
+            if any(mark in text for mark, text in zip(marks, texts, strict=True)) and pid != os.getpid():
+                found.append(pid)
+    return found
 
 
 def children(pid: int) -> list[int]:
