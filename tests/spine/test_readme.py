@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.pages import SLOW_MS, choose_repo, choose_shell
 from tests.client.terminal import Terminal
-from tests.spine.product import GIT, SOURCE, belonging_to, wait_for
+from tests.spine.product import GIT, SOURCE, belonging_to, send, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]  # packages come from a network
 INSTALLS_S = 600
@@ -60,7 +61,13 @@ def newcomer() -> Iterator[Newcomer]:
     try:
         yield Newcomer(folder)
     finally:
+        wait_for(lambda: are_killed(belonging_to(folder)), "the end of what a failed test left", 20)
         shutil.rmtree(folder)
+
+
+def are_killed(pids: list[int]) -> bool:
+    send(pids, signal.SIGKILL)
+    return not pids
 
 
 def link(terminal: Terminal) -> str:
@@ -107,7 +114,7 @@ def test_make_run_leads_to_a_diff_and_ctrl_c_loses_nothing(newcomer: Newcomer, p
         page.goto(re.sub(r":\d+/", f":{page.url.rpartition(':')[2].strip('/')}/", run))
         expect(page.locator("#status")).to_contain_text("Succeeded")
         page.get_by_role("link", name="Review changes").click()
-        expect(page.get_by_text("Hello from a sandbox")).to_be_visible()
+        expect(page.get_by_role("cell", name="Hello from a sandbox")).to_be_visible()
         stop(newcomer, terminal)
 
 
