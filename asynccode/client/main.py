@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from asynccode.client import changes, signing_in, working
+from asynccode.client import __version__, changes, signing_in, working
 
 CODES = """
 Exit codes: 0 it went well; 1 a run did not succeed, or what was asked cannot be done; 2 the command is not right; 3 not signed in;
@@ -13,6 +13,7 @@ Exit codes: 0 it went well; 1 a run did not succeed, or what was asked cannot be
 
 
 @click.group(epilog=CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
 def app() -> None:
     """One prompt, several coding agents: from your terminal, on an asynccode server."""
 
