@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 from tasks.models import Artifact, Run
 from tasks.review.whole import is_text
 from tasks.web.access import Request
-from tasks.web.raw import may_be_picture, raw
+from tasks.raw import may_be_picture, raw
 
 
 @dataclass(frozen=True)

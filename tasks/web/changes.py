@@ -36,7 +36,7 @@ from tasks.web.access import Request, View, action
 from tasks.web.changed_files import Shown, tree_of
 from tasks.web.commented import Comments
 from tasks.web.forms import VerbForm, can_steer
-from tasks.web.raw import LOCKED, raw
+from tasks.raw import LOCKED, raw
 from tasks.web.run import find_run
 from tasks.web.run_choices import choices, comparable
 

@@ -34,7 +34,7 @@ from tasks.running import browsing, patches
 from tasks.web.access import Request
 from tasks.web.artifacts import artifacts_of
 from tasks.web.changes import says_why
-from tasks.web.raw import may_be_picture, raw
+from tasks.raw import may_be_picture, raw
 from tasks.web.run import find_run
 
 MOST_ENTRIES = 500  # of a folder on one page

@@ -23,6 +23,11 @@ def raw(content: bytes, name: str, *, is_download: bool) -> HttpResponse:
     return HttpResponse(content, content_type=kind, headers=LOCKED | {"Content-Disposition": _disposition(is_download, name)})
 
 
+def download(content: bytes, name: str) -> HttpResponse:
+    """Bytes to save, whatever they are."""
+    return HttpResponse(content, content_type=attachments.UNKNOWN, headers=LOCKED | {"Content-Disposition": _disposition(True, name)})
+
+
 def picture(content: bytes) -> str:
     """The type of a picture, by how it begins; "" for anything else."""
     if len(content) > LARGEST_PICTURE:
