@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
@@ -56,6 +56,14 @@ def chosen(*, by: User, ids: Iterable[str | int]) -> list[Attachment]:
     """The user's attachments of these ids, without their contents, in the order they were stored; others are left out (GONE)."""
     wanted = {int(pk) for pk in ids if str(pk).isascii() and str(pk).isdecimal() and len(str(pk)) <= 18}
     return list(Attachment.objects.visible_to(by).defer("content").filter(pk__in=wanted))
+
+
+def wanted(*, by: User, ids: Collection[int]) -> list[Attachment]:
+    """The same, but InvalidInput if one of them is not there."""
+    found = chosen(by=by, ids=ids)
+    if len(found) < len(set(ids)):
+        raise _refused(GONE)
+    return found
 
 
 def give(*, by: User, attachments: Sequence[Attachment], turns: Sequence[Turn]) -> None:

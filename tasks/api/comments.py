@@ -13,6 +13,7 @@ from tasks.api.finding import find_run
 from tasks.api.idempotency import OnceRequest, once
 from tasks.api.paging import Cursor, Id, Limit, page
 from tasks.api.turns import shown as turn_shown
+from tasks.api.turns import whole
 from tasks.comments import Lines, Sides
 from tasks.models import Comment, CommentSide, Run, Turn
 from tasks.review.diffs import files
@@ -97,4 +98,4 @@ def send_comments(request: OnceRequest, run_id: Id, sent: schemas.SentComments) 
     """Send drafts to the agent, together, as one follow-up."""
     run = find_run(request, run_id)
     turn = comments.send(run=run, by=request.user, ids=sent.comments, message=sent.message, now=sent.is_urgent)
-    return turn_shown(Turn.objects.select_related("author").get(pk=turn.pk))
+    return turn_shown(whole(Turn.objects.all()).get(pk=turn.pk))

@@ -90,7 +90,7 @@ def _operation(schemas: Mapping[str, Any], path: str, method: str, said: Mapping
     status, answer = next((status, one) for status, one in said["responses"].items() if int(status) < 300)
     contents: dict[str, Any] = answer.get("content", {})
     media_type = next(iter(contents), "")
-    sent: dict[str, Any] = said.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    sent: dict[str, Any] = next((one["schema"] for one in said.get("requestBody", {}).get("content", {}).values()), {})
     return Operation(
         id=said["operationId"],
         method=method.upper(),
@@ -98,7 +98,7 @@ def _operation(schemas: Mapping[str, Any], path: str, method: str, said: Mapping
         summary=said["summary"],
         about=_plain(said["description"]),
         parameters=[_parameter(schemas, one) for one in said["parameters"]],
-        body=list(_fields(schemas, _name(sent))),
+        body=list(_fields(schemas, schemas.get(_name(sent), sent))),
         status=str(status),
         answer=_name(contents.get(media_type, {}).get("schema", {})),
         media_type=media_type,
@@ -115,13 +115,12 @@ def _shapes(schemas: Mapping[str, Any], wanted: set[str]) -> Iterator[Shape]:
     left = {"Problem", *wanted} - {""}
     while left:
         found |= left
-        left = {field.of for name in left for field in _fields(schemas, name)} - found - {""}
+        left = {field.of for name in left for field in _fields(schemas, schemas[name])} - found - {""}
     for name in sorted(found):
-        yield Shape(name, _plain(schemas[name].get("description", "")), list(_fields(schemas, name)))
+        yield Shape(name, _plain(schemas[name].get("description", "")), list(_fields(schemas, schemas[name])))
 
 
-def _fields(schemas: Mapping[str, Any], name: str) -> Iterator[Field]:
-    schema = schemas.get(name, {})
+def _fields(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[Field]:
     for member, said in schema.get("properties", {}).items():
         of = _name(said)
         of = of if "properties" in schemas.get(of, {}) else ""
@@ -153,4 +152,5 @@ def _kind(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
         return ", ".join(str(value) or '""' for value in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {_kind(schema['items'], schemas)}"
-    return "time" if schema.get("format") == "date-time" else str(schema.get("const", schema.get("type", "anything")))
+    formats = {"date-time": "time", "binary": "file"}
+    return formats.get(schema.get("format", "")) or str(schema.get("const", schema.get("type", "anything")))

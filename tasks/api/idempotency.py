@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import wraps
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
+from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.http import HttpResponse
@@ -25,6 +26,7 @@ from tasks.api.errors import Refusal
 from tasks.models import IdempotencyKey, User
 
 TAKEN_OVER = timedelta(minutes=2)  # longer than any request takes: whoever has begun then is dead
+FORM = "multipart/form-data"
 REPLAYED = "Idempotent-Replayed"
 _NAMESPACE = uuid.UUID("6f0c3d0a-5d0f-4b86-9f0d-6a6f5b1f2a51")
 _ABOUT = "Any text of yours. The same request with the same key, sent again within 24 hours, does nothing and gets the same answer."
@@ -98,7 +100,15 @@ def _under_way() -> Refusal:
 
 
 def _digest(request: Request) -> str:
-    return hashlib.sha256(b"\n".join([f"{request.method} {request.get_full_path()}".encode(), request.body])).hexdigest()
+    digest = hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode())
+    if request.content_type != FORM:
+        digest.update(request.body)
+        return digest.hexdigest()
+    for field, file in cast("dict[str, UploadedFile[bytes]]", request.FILES).items():  # what is around them is another each time
+        digest.update(f"{field}\n{file.name}\n{file.size}\n".encode(errors="replace"))
+        for piece in file.chunks():
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _rendered(request: Request, answer: BaseModel | None, status: int) -> str:

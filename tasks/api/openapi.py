@@ -19,15 +19,18 @@ TAGS = {
     "account": "Whose token it is.",
     "agents": "Who can be asked.",
     "repositories": "What tasks work on, with the environment that sandboxes get.",
+    "attachments": "Files that go with prompts.",
     "tasks": "What somebody wants.",
     "runs": "Each agent's attempts at a task.",
     "turns": "What was said in a run, and follow-ups.",
     "events": "What happened in a run, as it happens.",
     "patches": "What a run changed.",
+    "artifacts": "What a run left beside its patch.",
     "comparisons": "Runs side by side.",
     "comments": "On lines of a run's changes.",
     "pull requests": "Runs on GitHub.",
     "usage": "Tokens and cost.",
+    "webhooks": "Who is told of your runs, and what became of it.",
 }
 _ALWAYS = (
     HTTPStatus.BAD_REQUEST,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db.models import F, Func, IntegerField, QuerySet
@@ -12,6 +11,7 @@ from ninja import Router
 
 from tasks.api import schemas
 from tasks.api.auth import Request
+from tasks.api.downloads import as_bytes
 from tasks.api.finding import find_run
 from tasks.api.paging import Id
 from tasks.models import Patch, PatchKind
@@ -19,14 +19,7 @@ from tasks.models import Patch, PatchKind
 router = Router(tags=["patches"])
 MEDIA_TYPE = "text/x-diff"
 _PIECE = 4 * 2**20  # bytes
-_AS_BYTES: dict[str, Any] = {
-    "responses": {
-        200: {
-            "description": "The patch, ready for `git apply --index --allow-empty`.",
-            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
-        }
-    }
-}
+_AS_BYTES = as_bytes(MEDIA_TYPE, "The patch, ready for `git apply --index --allow-empty`.")
 
 
 @router.get("/runs/{int:run_id}/patches", response=schemas.Patches, operation_id="list_patches", summary="List a run's patches")

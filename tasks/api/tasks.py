@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from django.conf import settings
 from ninja import Query, Router
 
-from tasks import repositories, services, winners
+from tasks import attachments, repositories, services, winners
 from tasks.api import runs as run_views
 from tasks.api import schemas
 from tasks.api.auth import Request
@@ -81,6 +81,7 @@ def create_task(request: OnceRequest, new: schemas.NewTask) -> schemas.WholeTask
     """Start a task: a run for each agent, model and attempt, from the commit that the branch is at now."""
     is_known = isinstance(new.repo, int)
     agents = [_choice(one) for one in new.agents]
+    files = attachments.wanted(by=request.user, ids=new.attachments)
     if not is_known:  # nothing is added for a task that cannot be started
         services.check_tasks(by=request.user, prompts=[new.prompt], agents=agents, mode=new.mode, backend=new.backend)
     repo = find_repo(request, new.repo) if isinstance(new.repo, int) else repositories.add_repo(by=request.user, source=new.repo)
@@ -92,6 +93,7 @@ def create_task(request: OnceRequest, new: schemas.NewTask) -> schemas.WholeTask
         branch=new.branch,
         mode=new.mode,
         backend=new.backend,
+        attachments=files,
         submission=request.submission,
     )
     return _whole(task.pk)
@@ -131,7 +133,8 @@ def send_follow_ups(request: OnceRequest, task_id: Id, follow_up: schemas.NewFol
     """Send the same follow-up to several runs of a task, all or none."""
     task = find_task(request, task_id)
     runs = _runs_of(task, follow_up.runs)
-    services.send_follow_ups(task=task, runs=runs, by=request.user, prompt=follow_up.prompt, mode=follow_up.mode or "")
+    files = attachments.wanted(by=request.user, ids=follow_up.attachments)
+    services.send_follow_ups(task=task, runs=runs, by=request.user, prompt=follow_up.prompt, attachments=files, mode=follow_up.mode or "")
     return _whole(task_id)
 
 

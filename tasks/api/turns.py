@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from django.db.models import Prefetch, QuerySet
 from django.shortcuts import get_object_or_404
 from ninja import Router
 
-from tasks import services, turns
+from tasks import attachments, services, turns
 from tasks.api import schemas
+from tasks.api.attachments import shown as attachment_shown
 from tasks.api.auth import Request
 from tasks.api.finding import find_run
 from tasks.api.idempotency import OnceRequest, once
 from tasks.api.paging import Cursor, Id, Limit, page
-from tasks.models import Mode, RunStatus, Turn, TurnKind
+from tasks.models import Attachment, Mode, RunStatus, Turn, TurnKind
 
 router = Router(tags=["turns"])
+
+
+def whole(turns: QuerySet[Turn]) -> QuerySet[Turn]:
+    """Turns with all that is shown of them; the number of queries does not depend on theirs."""
+    files = Prefetch("attachments", Attachment.objects.defer("content"))
+    return turns.select_related("author").prefetch_related(files)
 
 
 def shown(turn: Turn) -> schemas.Turn:
@@ -22,6 +30,7 @@ def shown(turn: Turn) -> schemas.Turn:
         kind=TurnKind(turn.kind),
         mode=Mode(turn.mode),
         prompt=turn.prompt,
+        attachments=[attachment_shown(attachment) for attachment in turn.attachments.all()],
         answer=turn.answer,
         status=RunStatus(turn.status),
         error_class=turn.error_class,
@@ -38,13 +47,13 @@ def shown(turn: Turn) -> schemas.Turn:
 
 
 def _find(request: Request, run_id: int, number: int) -> Turn:
-    return get_object_or_404(Turn.objects.filter(run=find_run(request, run_id)).select_related("author", "run__task"), number=number)
+    return get_object_or_404(whole(Turn.objects.filter(run=find_run(request, run_id)).select_related("run__task")), number=number)
 
 
 @router.get("/runs/{int:run_id}/turns", response=schemas.Turns, operation_id="list_turns", summary="List a run's turns")
 def list_turns(request: Request, run_id: Id, cursor: Cursor = None, limit: Limit = 30) -> schemas.Turns:
     """What was asked of the agent and what it answered, newest first."""
-    rows = Turn.objects.filter(run=find_run(request, run_id)).select_related("author")
+    rows = whole(Turn.objects.filter(run=find_run(request, run_id)))
     found, following = page(request, rows, cursor=cursor, limit=limit)
     return schemas.Turns(items=[shown(turn) for turn in found], next=following)
 
@@ -61,8 +70,9 @@ def send_follow_up(request: OnceRequest, run_id: Id, follow_up: schemas.NewFollo
     """Ask the agent for more, in the same sandbox. It waits while a turn is at work, unless it is urgent."""
     run = find_run(request, run_id)
     send = turns.stop_and_send if follow_up.is_urgent else services.send_follow_up
-    send(run=run, by=request.user, prompt=follow_up.prompt, mode=follow_up.mode or "")
-    newest = Turn.objects.filter(run=run, author=request.user).select_related("author").order_by("-pk")
+    files = attachments.wanted(by=request.user, ids=follow_up.attachments)
+    send(run=run, by=request.user, prompt=follow_up.prompt, attachments=files, mode=follow_up.mode or "")
+    newest = whole(Turn.objects.filter(run=run, author=request.user)).order_by("-pk")
     return shown(newest[0])
 
 

@@ -11,7 +11,24 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from tasks.api import agents, comments, comparisons, errors, events, patches, pulls, repos, runs, stream, tasks, turns, usage
+from tasks.api import (
+    agents,
+    artifacts,
+    attachments,
+    comments,
+    comparisons,
+    errors,
+    events,
+    patches,
+    pulls,
+    repos,
+    runs,
+    stream,
+    tasks,
+    turns,
+    usage,
+    webhooks,
+)
 from tasks.api.auth import Token
 from tasks.api.docs import page_of
 from tasks.api.openapi import DESCRIPTION, Api
@@ -26,7 +43,24 @@ api = Api(
     openapi_extra={"info": {"license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}}},
 )
 errors.install(api)
-for module in (agents, repos, tasks, runs, turns, events, stream, patches, comparisons, comments, pulls, usage):
+_RESOURCES = (
+    agents,
+    repos,
+    attachments,
+    tasks,
+    runs,
+    turns,
+    events,
+    stream,
+    patches,
+    artifacts,
+    comparisons,
+    comments,
+    pulls,
+    usage,
+    webhooks,
+)
+for module in _RESOURCES:
     api.add_router("", module.router)
 
 

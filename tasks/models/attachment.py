@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Exists, OuterRef
 
 if TYPE_CHECKING:
     from tasks.models.account import User
@@ -12,6 +13,17 @@ if TYPE_CHECKING:
 class AttachmentQuerySet(models.QuerySet["Attachment"]):
     def visible_to(self, user: User) -> Self:
         return self.filter(owner=user)
+
+    def drafts(self) -> Self:
+        """Those that no turn has."""
+        return self.filter(~self._has_turn())
+
+    def sent(self) -> Self:
+        """Those that a turn has."""
+        return self.filter(self._has_turn())
+
+    def _has_turn(self) -> Exists:
+        return Exists(self.model.turns.through.objects.filter(attachment=OuterRef("pk")))
 
 
 class Attachment(models.Model):

@@ -24,3 +24,4 @@ def test_the_examples_work_as_they_stand(product: Product, tmp_path: Path) -> No
     assert "event: end" in done.stdout
     assert "succeeded\n" in done.stdout
     assert "+hello\n" in (tmp_path / "hello.patch").read_text()
+    assert (tmp_path / "copy.txt").read_text() == "some notes\n"

@@ -2,6 +2,8 @@
 
 from tasks.api.schemas.account import Me
 from tasks.api.schemas.agents import Agent, Agents, Model
+from tasks.api.schemas.artifacts import Artifact, Artifacts
+from tasks.api.schemas.attachments import Attachment, Attachments
 from tasks.api.schemas.comments import Comment, Comments, CommentText, NewComment, SentComments
 from tasks.api.schemas.comparisons import Cell, Compared, ComparedFile, Comparison
 from tasks.api.schemas.events import Event, Events
@@ -12,12 +14,17 @@ from tasks.api.schemas.runs import ApprovedPlan, Choice, NewBranch, Revert, Run,
 from tasks.api.schemas.tasks import AgentChoice, NewFollowUps, NewTask, Task, TaskRepo, Tasks, WholeTask
 from tasks.api.schemas.turns import NewFollowUp, Turn, Turns
 from tasks.api.schemas.usage import Usage, Usages
+from tasks.api.schemas.webhooks import Deliveries, Delivery, Webhook, Webhooks
 
 __all__ = [
     "Agent",
     "AgentChoice",
     "Agents",
     "ApprovedPlan",
+    "Artifact",
+    "Artifacts",
+    "Attachment",
+    "Attachments",
     "Cell",
     "Choice",
     "Comment",
@@ -27,6 +34,8 @@ __all__ = [
     "ComparedFile",
     "Comparison",
     "Conflict",
+    "Deliveries",
+    "Delivery",
     "Event",
     "Events",
     "LeftOut",
@@ -66,5 +75,7 @@ __all__ = [
     "Usages",
     "Variable",
     "Variables",
+    "Webhook",
+    "Webhooks",
     "WholeTask",
 ]

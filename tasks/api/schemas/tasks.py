@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from tasks.api.paging import Page
+from tasks.api.schemas.attachments import AttachmentIds
 from tasks.api.schemas.inputs import Input, ModeName, Name, Number, Said
 from tasks.api.schemas.runs import Run
 from tasks.choices import MOST_ATTEMPTS, MOST_STEPS
@@ -29,6 +30,7 @@ class NewTask(Input):
     branch: Annotated[str, Field(max_length=250)] = Field("", description="The base branch; empty for the repository's default.")
     mode: ModeName = "code"
     backend: Literal["", "local", "e2b"] = Field("", description="Where sandboxes are made; empty for the usual place.")
+    attachments: AttachmentIds = []
 
 
 class TaskRepo(BaseModel):
@@ -65,3 +67,4 @@ class NewFollowUps(Input):
     runs: Annotated[list[Number], Field(min_length=1, max_length=100)]
     prompt: Said
     mode: ModeName | None = None
+    attachments: AttachmentIds = []

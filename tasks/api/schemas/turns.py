@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from tasks.api.paging import Page
+from tasks.api.schemas.attachments import Attachment, AttachmentIds
 from tasks.api.schemas.inputs import Input, ModeName, Said
 from tasks.models import Mode, RunStatus, TurnKind
 
@@ -18,6 +19,7 @@ class Turn(BaseModel):
     kind: TurnKind
     mode: Mode
     prompt: str
+    attachments: list[Attachment] = Field(description="The files that went with the prompt.")
     answer: str = Field(description="The agent's last message; of a plan turn, the plan.")
     status: RunStatus
     error_class: str
@@ -40,3 +42,4 @@ class NewFollowUp(Input):
     prompt: Said
     mode: ModeName | None = Field(None, description="That of the newest turn, unless another is asked for.")
     is_urgent: bool = Field(False, description="Do not let it wait for the turn at work: the agent gets it now, or is stopped for it.")
+    attachments: AttachmentIds = []

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 
 from tasks import limits, tokens
 from tasks.models import User
 
 ROOT = "/api/v1"
+JSON = "application/json"
 
 
 async def _whole(parts: AsyncIterator[bytes]) -> bytes:
@@ -39,17 +42,22 @@ class Program:
         self.secret = secret
         self.client = Client(raise_request_exception=False)
 
-    def ask(self, method: str, path: str, body: Any = None, *, key: str = "", **headers: str) -> Answer:
+    def ask(self, method: str, path: str, body: Any = None, *, key: str = "", content_type: str = JSON, **headers: str) -> Answer:
         if self.secret:
             headers.setdefault("Authorization", f"Bearer {self.secret}")
         if key:
             headers["Idempotency-Key"] = key
         path = path if path.startswith(("http", ROOT)) else ROOT + path
         data = body if isinstance(body, bytes | str) else "" if body is None else json.dumps(body)
-        response = self.client.generic(method, path, data, content_type="application/json", headers=headers)
+        response = self.client.generic(method, path, data, content_type=content_type, headers=headers)
         content = async_to_sync(_whole)(response.streaming_content) if response.streaming else response.content
         is_json = "json" in response.headers.get("Content-Type", "")
         return Answer(response.status_code, json.loads(content) if is_json and content else None, dict(response.headers), content)
+
+    def upload(self, path: str, content: bytes, name: str = "notes.txt", **more: Any) -> Answer:
+        """A file, as a form has it."""
+        body = encode_multipart(BOUNDARY, {"file": SimpleUploadedFile(name, content)})
+        return self.ask("POST", path, body, content_type=MULTIPART_CONTENT, **more)
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.ask("GET", path, **headers)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from tasks import limits, tokens
+from tasks import attachments, limits, outgoing, tokens
 from tasks.models import ApiToken, Run, Task, User
 from tests.tasks.api.conftest import Program
 
@@ -77,11 +78,16 @@ def test_bad_tokens_are_counted_and_good_ones_never(alices: Program) -> None:
 def test_what_belongs_to_others_is_not_there(bobs: Program, make_run: Callable[..., Run], make_task: Callable[..., Task]) -> None:
     """Every address that names something of alice's."""
     run = make_run(status="succeeded")
-    task, repo, turn = run.task_id, run.task.repo_id, run.turns.get().number
+    task, repo, turn, alice = run.task_id, run.task.repo_id, run.turns.get().number, run.task.owner
+    artifact = run.artifacts.create(turn=run.turns.get(), path="a", content=b"a", size=1, sha256="0" * 64)
+    (attachment,) = attachments.store(by=alice, files=[SimpleUploadedFile("a", b"a")])
+    webhook, _ = outgoing.add(by=alice, url="https://example.org/", events=["run.failed"])
+    delivery = webhook.deliveries.create(owner=alice, event="test", payload={}, state="failed")
     body = {"prompt": "x", "runs": [run.pk], "plan": "x", "after": 1, "to": 0, "value": "x", "method": "merge", "head_sha": "0" * 40}
     body |= {"path": "a", "start": 1, "end": 1, "body": "x", "comments": [1]}
     schema = Program("").get("/openapi.json").body
     ids = {"task_id": task, "repo_id": repo, "run_id": run.pk, "number": turn, "name": "A", "comment_id": 1}
+    ids |= {"artifact_id": artifact.pk, "attachment_id": attachment.pk, "webhook_id": webhook.pk, "delivery_id": delivery.pk}
     asked = 0
     for path, methods in schema["paths"].items():
         if "{" not in path:
@@ -95,4 +101,4 @@ def test_what_belongs_to_others_is_not_there(bobs: Program, make_run: Callable[.
             assert answer.status == 404, (method, path, answer)
             asked += 1
     assert asked > 25
-    assert [bobs.get(path).body["items"] for path in ("/tasks", "/runs", "/repos")] == [[], [], []]
+    assert [bobs.get(path).body["items"] for path in ("/tasks", "/runs", "/repos", "/attachments", "/webhooks")] == [[]] * 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,8 @@ from schemathesis import Case
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tasks import limits, tokens
-from tasks.models import Patch, PullRequest, Repo, Run, Turn, User, Variable
+from tasks.api.paging import BIGGEST
+from tasks.models import Artifact, Attachment, OutgoingDelivery, OutgoingWebhook, Patch, PullRequest, Repo, Run, Turn, User, Variable
 from tasks.running import events, operations
 from tests.tasks.api.conftest import Program
 
@@ -35,9 +37,10 @@ def map_path_parameters(context: Any, parameters: dict[str, Any] | None) -> dict
 
 
 def known(name: str, value: Any) -> Any:
+    """What is no good value stays, so that it is refused."""
     if name == "name":
-        return NAME if isinstance(value, str) and len(value) % 2 else value
-    if not isinstance(value, int) or value < 1 or value % 5 == 0:
+        return NAME if isinstance(value, str) and len(value) % 2 and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", value) else value
+    if not isinstance(value, int) or not 1 <= value <= BIGGEST or value % 5 == 0:
         return value
     return 1 if name == "number" else KNOWN
 
@@ -80,14 +83,20 @@ def secret(alice: User, make_run: Callable[..., Run], monkeypatch: pytest.Monkey
     turn = Turn.objects.get(run=run)
     Patch.objects.create(run=run, turn=turn, kind="final", content=b"diff --git a/a b/a\n", sha256="0" * 64)
     PullRequest.objects.create(run=run, number=1, url="https://github.com/acme/shop/pull/1", branch="b", repository="acme/shop")
+    Attachment.objects.create(pk=KNOWN, owner=alice, name="a.txt", content_type="text/plain", content=b"a", size=1)
+    Artifact.objects.create(pk=KNOWN, run=run, turn=turn, path="a.txt", content=b"a", size=1, sha256="0" * 64)
+    webhook = OutgoingWebhook(pk=KNOWN, owner=alice, url="https://example.org/hook", events=["run.failed"])
+    webhook.secret = "whsec_AAAA"
+    webhook.save()
+    OutgoingDelivery.objects.create(pk=KNOWN, owner=alice, webhook=webhook, event="test", payload={"event": "test"}, state="failed")
     events.append(run.pk, "log", {"stream": "stdout", "text": "line\n"}, turn_id=turn.pk)
     return tokens.create_token(user=alice, name="schemathesis", scope="write", expires_in_days=7)[1]
 
 
 def try_out(case: Case, secret: str) -> None:
     """Send it, take back what it changed, and compare with the schema. That a good body is refused all the same for what it means (a
-    branch that is not there, a plan that waits for nobody) is no schema's to say."""
-    headers = {"Authorization": f"Bearer {secret}"}
+    branch that is not there, a plan that waits for nobody) is no schema's to say. One that is to come without a token does."""
+    headers = {} if case.operation.schema.is_security_param_negated(case) else {"Authorization": f"Bearer {secret}"}
     with transaction.atomic():
         response = case.call(headers=headers)
         transaction.set_rollback(True)
