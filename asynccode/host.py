@@ -39,11 +39,17 @@ def environment() -> dict[str, str]:
     }
 
 
+def web_server(*where: str) -> tuple[list[str], dict[str, str]]:
+    """The arguments of Python that serve the pages at a place in daphne's words, and what is added to their environment."""
+    argv = ["-m", "daphne", *where, "--verbosity", "0", "--http-timeout", "600", "--no-server-name", "asynccode.asgi:application"]
+    return argv, {"DATABASE_POOL": os.environ.get("DATABASE_POOL", "16")}
+
+
 def services(listener: socket.socket) -> list[Service]:
     """Everything that runs besides the database, the web server first."""
-    daphne = ["-m", "daphne", "--fd", str(listener.fileno()), "--verbosity", "0", "--http-timeout", "600", "--no-server-name"]
+    web, environment_of_web = web_server("--fd", str(listener.fileno()))
     programs = {
-        "web": [*daphne, "asynccode.asgi:application"],
+        "web": web,
         "worker": [MANAGE, "work", settings.QUEUE_HOST, settings.QUEUE_RUNS, "--workers", str(settings.WORKERS)],
         # Hours long: runs must not wait for them.
         "operations": [MANAGE, "work", settings.QUEUE_HOST_OPERATIONS, settings.QUEUE_OPERATIONS, "--workers", "2"],
@@ -55,7 +61,7 @@ def services(listener: socket.socket) -> list[Service]:
         Service(
             name,
             [sys.executable, *argv],
-            env=environment() | ({"DATABASE_POOL": os.environ.get("DATABASE_POOL", "16")} if name == "web" else {}),
+            env=environment() | (environment_of_web if name == "web" else {}),
             cwd=settings.BASE_DIR,
             pass_fds=(listener.fileno(),) if name == "web" else (),
         )
