@@ -130,9 +130,13 @@ def kept_secret(data: Path, name: str) -> str:
     """A random secret kept in the data folder, made by whoever asks first."""
     path = data / "keys" / name
     if not path.exists():
-        if not data.exists():
-            data.mkdir(parents=True, mode=0o711, exist_ok=True)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            if not data.exists():
+                data.mkdir(parents=True, mode=0o711, exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            sentence = f"{error.filename} cannot be made: {error.strerror}. Set ASYNCCODE_DATA to a folder that may be written to."
+            raise ImproperlyConfigured(sentence) from None
         draft = path.with_name(f"{name}.{os.getpid()}.{secrets.token_hex(4)}")
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_urlsafe(48))

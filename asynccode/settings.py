@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from asynccode import environment as env
 
@@ -130,7 +131,9 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 STATIC_URL = "static/"
-STATIC_ROOT = DATA / "static"
+# Collected where they are served from: by us in the data folder, or before, as in the image.
+ARE_STATIC_FILES_COLLECTED = bool(env.text("STATIC_ROOT"))
+STATIC_ROOT = Path(env.text("STATIC_ROOT") or DATA / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_ROOT = DATA / "media"
 STORAGES = {
@@ -187,8 +190,13 @@ E2B_MAX_SANDBOXES = env.number("E2B_MAX_SANDBOXES", 20, least=1)  # awake at one
 E2B_CREATIONS_PER_S = env.number("E2B_CREATIONS_PER_S", 1, least=1)
 E2B_MAX_LIFE_S = env.number("E2B_MAX_LIFE_S", 3600, least=300)  # awake without a pause; the plan's limit
 E2B_TIMEOUT_S = env.number("E2B_TIMEOUT_S", 900, least=60)  # it is paused when nobody has followed it for so long
-SANDBOX_BACKEND = env.choice("SANDBOX_BACKEND", "e2b" if E2B_API_KEY else "local", ("local", "e2b"))
+LOCAL_SANDBOXES = env.flag("LOCAL_SANDBOXES", True)  # 0: none can be made on this machine, as in a container
+SANDBOX_BACKEND = env.choice("SANDBOX_BACKEND", "e2b" if E2B_API_KEY or not LOCAL_SANDBOXES else "local", ("local", "e2b"))
 SANDBOX_FALLBACK = env.choice("SANDBOX_FALLBACK", "none", ("none", "local"))  # where runs start when E2B refuses the account
+if not LOCAL_SANDBOXES and "local" in (SANDBOX_BACKEND, SANDBOX_FALLBACK):
+    raise ImproperlyConfigured(
+        "SANDBOX_BACKEND and SANDBOX_FALLBACK cannot be local where LOCAL_SANDBOXES is 0, as in a container (docs/deploy.md)."
+    )
 LOCAL_ROOTFS = env.text("LOCAL_ROOTFS")  # a folder with the system that local sandboxes see; else this machine's /usr
 PREPARED_DAYS = env.number("PREPARED_DAYS", 7, least=1)  # for which a prepared environment is kept
 # Where sandboxes that are not on this machine reach the broker, and where the gateway listens for them.

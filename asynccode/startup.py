@@ -102,7 +102,9 @@ def migrate() -> None:
 
 
 def collect_static() -> None:
-    """Collect the static files when one of their sources has changed."""
+    """Collect the static files when one of their sources has changed, unless that was done before for good."""
+    if settings.ARE_STATIC_FILES_COLLECTED:
+        return
     try:
         root = Path(settings.STATIC_ROOT)
         root.mkdir(exist_ok=True)

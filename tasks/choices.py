@@ -75,6 +75,8 @@ def check_agents(agents: Sequence[AgentChoice], *, mode: str, backend: str, by: 
         _check_options(adapter, choice.options)
         if missing := offers.missing_key(adapter, choice.model):
             raise InvalidInput(missing, field="agents")
+    if none := backends.why_none():
+        raise InvalidInput(none, field="backend")
     if backend not in backends.names():
         why = " Set E2B_API_KEY to have it." if backend == "e2b" else ""
         raise InvalidInput(f"There is no sandbox backend {backend!r} here; there is: {', '.join(backends.names())}.{why}", field="backend")

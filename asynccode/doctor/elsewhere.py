@@ -88,6 +88,9 @@ def github_app() -> Iterator[Finding]:
 
 
 def e2b() -> Iterator[Finding]:
+    if none := backends.why_none():
+        yield Finding.problem("e2b", none)
+        return
     if not settings.E2B_API_KEY:
         yield Finding.ok("e2b", "E2B_API_KEY is not set: sandboxes are made on this machine.")
         return

@@ -15,6 +15,10 @@ _START_S = 30.0
 _SYSCTL = Path("/proc/sys")
 _CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _OPEN_CONTAINER = " ".join(f"--security-opt {part}=unconfined" for part in ("seccomp", "apparmor", "systempaths"))
+_IN_CONTAINER = (
+    "This is a container, and most may make no sandboxes in themselves. Use E2B's (E2B_API_KEY), or open this one for them: "
+    f"{_OPEN_CONTAINER}, as compose.local-sandboxes.yaml does. docs/deploy.md says what that costs."
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def why(said: str, program: Path, sysctl: Path = _SYSCTL) -> str:
         )
     sentence = f"A sandbox could not be started on this machine: {said or 'bubblewrap gave no reason'}"
     if any(path.exists() for path in _CONTAINER):
-        sentence += f"\nThis is a container; it needs {_OPEN_CONTAINER} (or local sandboxes are not for it)."
+        sentence += f"\n{_IN_CONTAINER}"
     return sentence
 
 

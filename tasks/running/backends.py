@@ -18,11 +18,21 @@ from sandboxes.local.backend import LocalBackend
 from tasks.models import Run
 from tasks.running import templates
 
+NONE = (
+    "Runs cannot start: no sandbox can be made on this machine (LOCAL_SANDBOXES is 0, as in a container), and E2B_API_KEY is not set. "
+    "Set E2B_API_KEY, or allow local sandboxes as docs/deploy.md says."
+)
+
 
 def names() -> tuple[str, ...]:
     """The backends that can be had here, the one that runs get by themselves first."""
-    found = ("e2b", "local") if settings.E2B_API_KEY else ("local",)
+    found = [*(["e2b"] if settings.E2B_API_KEY else []), *(["local"] if settings.LOCAL_SANDBOXES else [])]
     return tuple(sorted(found, key=lambda name: name != settings.SANDBOX_BACKEND))
+
+
+def why_none() -> str:
+    """Why no run can start here, and what to do; "" where there is a backend."""
+    return "" if names() else NONE
 
 
 @cache

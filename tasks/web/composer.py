@@ -121,6 +121,11 @@ class TaskForm(CrewForm, WithFiles):
         return self["branch"].value() or usual or "default branch"
 
     @property
+    def lack(self) -> str:
+        """Why nothing that is sent could start; "" where it can."""
+        return backends.why_none()
+
+    @property
     def shown_backend(self) -> str:
         """Where the sandboxes will be; "" where there is no choice."""
         return LABELS.get(self["backend"].value() or backends.names()[0], "") if "backend" in self.fields else ""
@@ -140,7 +145,7 @@ class TaskForm(CrewForm, WithFiles):
     @property
     def free(self) -> int:
         """How many new runs would start at once where they are to be."""
-        usual = backends.names()[0]
+        usual = next(iter(backends.names()), "")
         chosen = self["backend"].value() if "backend" in self.fields else usual
         return self.quota.free.get(chosen or usual, 0)
 

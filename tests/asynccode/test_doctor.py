@@ -260,6 +260,13 @@ def test_e2b_with_a_key_that_is_refused_and_a_template_that_is_not_there(setting
     backends.backend.cache_clear()
 
 
+def test_no_sandbox_anywhere(settings: Settings) -> None:
+    settings.LOCAL_SANDBOXES, settings.E2B_API_KEY, settings.SANDBOX_BACKEND = False, "", "e2b"
+    state, sentence = found(elsewhere.e2b)["e2b"]
+    assert state == State.PROBLEM
+    assert "Set E2B_API_KEY, or allow local sandboxes" in sentence
+
+
 def test_a_public_address_that_leads_elsewhere(github: dict[str, Any], settings: Settings) -> None:
     settings.GATEWAY_PUBLIC_URL = ""
     assert found(elsewhere.gateway) == {}

@@ -106,6 +106,22 @@ def test_a_kept_secret_is_made_once_even_by_many_at_the_same_time(tmp_path: Path
     assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
 
 
+def test_a_data_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ImproperlyConfigured, match=r"file/data cannot be made: Not a directory\. Set ASYNCCODE_DATA"):
+        environment.kept_secret(tmp_path / "file/data", "key")
+
+
+@pytest.mark.parametrize("name", ["SANDBOX_BACKEND", "SANDBOX_FALLBACK"])
+def test_runs_are_not_sent_to_where_no_sandbox_can_be_made(name: str) -> None:
+    given = os.environ | {"LOCAL_SANDBOXES": "0", name: "local"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import asynccode.settings"], cwd=settings.BASE_DIR, env=given, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "cannot be local where LOCAL_SANDBOXES is 0" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

@@ -28,6 +28,17 @@ def test_without_a_key_e2b_is_refused_and_it_is_said_what_to_do(alice: User, set
         services.check_tasks(by=alice, prompts=["true"], agents=SHELL)
 
 
+def test_where_no_sandbox_can_be_made_it_is_said_what_to_do(alice: User, settings: Settings) -> None:
+    settings.LOCAL_SANDBOXES, settings.E2B_API_KEY, settings.SANDBOX_BACKEND = False, "", "e2b"
+    for backend in ("", "local"):
+        with pytest.raises(InvalidInput, match=r"LOCAL_SANDBOXES is 0, .* Set E2B_API_KEY, or allow local sandboxes"):
+            services.check_tasks(by=alice, prompts=["true"], agents=SHELL, backend=backend)
+    settings.E2B_API_KEY = "e2b_test"
+    services.check_tasks(by=alice, prompts=["true"], agents=SHELL)
+    with pytest.raises(InvalidInput, match=r"no sandbox backend 'local' here; there is: e2b\."):
+        services.check_tasks(by=alice, prompts=["true"], agents=SHELL, backend="local")
+
+
 def test_with_a_key_both_can_be_had(alice: User, settings: Settings) -> None:
     settings.E2B_API_KEY = "e2b_test"
     for backend in ("e2b", "local"):

@@ -61,6 +61,15 @@ def test_where_there_is_one_only_nothing_is_shown_and_what_was_left_in_a_page_do
     assert Run.objects.get().backend == "local"
 
 
+def test_where_there_is_none_the_composer_says_so_before_and_after(as_alice: Client, filled: dict[str, str], settings: Settings) -> None:
+    assert "Runs cannot start" not in as_alice.get("/").content.decode()
+    settings.LOCAL_SANDBOXES, settings.E2B_API_KEY, settings.SANDBOX_BACKEND = False, "", "e2b"
+    assert as_alice.get("/").content.decode().count("Runs cannot start: no sandbox can be made on this machine") == 1
+    answer = as_alice.post(CREATE, filled | {"prompt": "keep me"})
+    assert (answer.status_code, Run.objects.count()) == (422, 0)
+    assert "keep me</textarea>" in answer.content.decode()
+
+
 @pytest.mark.usefixtures("_both")
 def test_one_that_there_is_not_is_refused_and_what_was_typed_is_kept(as_alice: Client, filled: dict[str, str]) -> None:
     answer = as_alice.post(CREATE, filled | {"prompt": "keep me", "backend": "moon"})
