@@ -56,6 +56,11 @@ class Api:
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         return self._json(self._send("POST", path, headers=headers, **({} if body is None else {"json": body})))
 
+    def upload(self, path: str, name: str, content: bytes, *, key: str = "") -> Any:
+        """Send a file, once as `post` does it."""
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        return self._json(self._send("POST", path, headers=headers, files={"file": (name, content)}))
+
     @contextmanager
     def stream(self, path: str, last: int) -> Iterator[Iterator[str]]:
         """The lines of a stream of server-sent events, after the event `last`. Busy where it does not begin or breaks off."""

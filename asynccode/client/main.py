@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from asynccode.client import __version__, changes, signing_in, working
+from asynccode.client import __version__, artifacts, changes, signing_in, working
 
 CODES = """
 Exit codes: 0 it went well; 1 a run did not succeed, or what was asked cannot be done; 2 the command is not right; 3 not signed in;
@@ -30,6 +30,7 @@ for command in (
     changes.diff,
     changes.apply,
     changes.pr,
+    artifacts.artifacts,
     changes.open_page,
 ):
     app.add_command(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ WATCH = click.option("--watch", is_flag=True, help="Follow it until it is over; 
 @click.option("--attempts", type=click.IntRange(1), default=1, show_default=True, help="Runs of each agent.")
 @click.option("--repo", metavar="URL|ID", help="The repository; otherwise that of the current checkout.")
 @click.option("--branch", default="", help="The branch to begin from; otherwise the repository's default.")
+@click.option("--attach", "files", multiple=True, metavar="FILE", help="A file that the agents get with the prompt; may be repeated.")
 @click.option("--add-repo", is_flag=True, help="Let the server add the repository if it does not know it.")
 @MODE
 @WATCH
@@ -41,6 +43,7 @@ def submit(
     attempts: int,
     repo: str | None,
     branch: str,
+    files: tuple[str, ...],
     add_repo: bool,
     mode: str | None,
     watch: bool,
@@ -49,11 +52,14 @@ def submit(
 ) -> None:
     """Give a task to agents: PROMPT is a text, @file, or - for the standard input."""
     said = read_prompt(prompt)
+    attached = [_read(Path(file)) for file in files]
     if not agents:
         usable = [line(agent["name"]) for agent in api.get("/agents")["items"] if agent["is_usable"]]
         raise Usage(f"Say who is to do it with --agent. You can use: {', '.join(usable) or 'none yet; the server needs a key'}.")
     chosen = [{"agent": name, "model": model, "attempts": attempts} for name, _, model in (agent.partition(":") for agent in agents)]
     body = {"repo": _repo(api, repo, add_repo), "prompt": said, "agents": chosen, "branch": branch, "mode": mode or "code"}
+    if attached:
+        body["attachments"] = [_upload(api, *file, key and f"{key}/{number}") for number, file in enumerate(attached)]
     task = api.post("/tasks", body, key=key)
     if as_json:
         print_json(task)
@@ -63,6 +69,19 @@ def submit(
             click.echo(f"run {run['id']}: {watching.name_of(run)}")
     if watch:
         _leave(watching.watch_task(api, task["id"], as_json=as_json))
+
+
+def _read(path: Path) -> tuple[str, bytes]:
+    """A file's own name, and what is in it."""
+    try:
+        return path.name, path.read_bytes()
+    except OSError as error:
+        raise Usage(f"A file cannot be attached: {error}") from error
+
+
+def _upload(api: Api, name: str, content: bytes, key: str) -> int:
+    """The server's id of a file."""
+    return int(api.upload("/attachments", name, content, key=key)["id"])
 
 
 def _repo(api: Api, asked: str | None, adds: bool) -> int:
