@@ -4,6 +4,7 @@ import json
 import sys
 from datetime import timedelta
 
+from django.conf import settings
 from django.utils import timezone
 
 from tasks.models import Check, Event, Patch, Repo, Run, Task
@@ -69,6 +70,10 @@ TEST = b"""def test_a_503_is_tried_again(storage, client):
     client.put("a", b"x")
     assert storage.requests == 3
 """
+ANSWER = (
+    "A `503` is now retried up to five times, each pause a random part of 1, 2, 4 and 8 s. "
+    "Other errors fail at once, as before. The new test fails without the change."
+)
 EVENTS = [
     ("status", {"status": "running"}),
     ("status", {"stage": "setup"}),
@@ -100,25 +105,22 @@ EVENTS = [
     ),
     ("tool_call", {"id": "c", "title": "pytest -q", "tool": "execute", "input": "pytest -q"}),
     ("tool_result", {"id": "c", "is_error": False, "output": "14 passed in 0.61s\n", "exit_code": 0, "seconds": 1.4}),
-    (
-        "message",
-        {
-            "id": "2",
-            "text": "A `503` is now retried up to five times, each pause a random part of 1, 2, 4 and 8 s. "
-            "Other errors fail at once, as before. The new test fails without the change.",
-        },
-    ),
+    ("message", {"id": "2", "text": ANSWER}),
 ]
-OTHERS = (("acme/web", "Drop Python 3.9", 1), ("acme/queue", "Document the events of the queue", 3), ("acme/web", "Cache thumbnails", 2))
+OTHERS = (
+    ("acme/web", "Drop Python 3.9", 1, 26),
+    ("acme/queue", "Document the events of the queue", 3, 5),
+    ("acme/web", "Cache thumbnails", 2, 2),
+)  # repository, title, runs, hours ago
 
 Task.objects.all().delete()
 Repo.objects.all().delete()
 now = timezone.now()
 over = {"finished_at": now, "stage": "agent"}
-for name, title, count in OTHERS:
+for name, title, count, hours in OTHERS:
     run = Run.objects.get(pk=make({"README.md": b"# Here\n"}, {"README.md": b"# Here\n\nMore.\n"}))
     Run.objects.filter(pk=run.pk).update(agent="claude", **over)
-    Task.objects.filter(pk=run.task_id).update(title=title, prompt=title)
+    Task.objects.filter(pk=run.task_id).update(title=title, prompt=title, created_at=now - timedelta(hours=hours))
     Repo.objects.filter(pk=run.task.repo_id).update(name=name, prepares=False)
     for agent in ("codex", "gemini")[: count - 1]:
         more = run.task.runs.create(agent=agent, backend="local", branch=f"asynccode/{agent}", status="succeeded", **over)
@@ -148,15 +150,17 @@ third = beside(
     **over,
 )
 runs = Run.objects.filter(pk__in=(first, second, third))
-runs.update(attempt=1)
 runs.filter(pk=first).update(
     agent="claude", started_at=now - timedelta(minutes=4), input_tokens=48_000, output_tokens=3_200, cost_usd="0.42", **over
 )
+for run in runs.all():  # they are read anew below
+    Run.objects.filter(pk=run.pk).update(attempt=1, branch=f"asynccode/{run.task_id}-retry-uploads-{run.agent}-1")
 task = Task.objects.get(runs=first)
-Task.objects.filter(pk=task.pk).update(title="Retry uploads that fail with 503", prompt=PROMPT)
+Task.objects.filter(pk=task.pk).update(title="Retry uploads that fail with 503", prompt=PROMPT, created_at=now - timedelta(minutes=6))
+folder = task.repo.source
 Repo.objects.filter(pk=task.repo_id).update(
     name="acme/uploader",
-    source="https://github.com/acme/uploader",
+    source=f"{settings.GITHUB_URL}/acme/uploader",
     is_local=False,
     mirrored_at=now,
     check_command="make test",
@@ -168,7 +172,7 @@ for run, status in ((first, "passed"), (second, "passed"), (third, "failed")):
     Check.objects.create(patch=Patch.objects.get(run=run), base=base, status=status, exit_code=int(status == "failed"), seconds=4, **same)
 for run in runs:
     turn = run.turns.get()
-    run.turns.update(prompt=PROMPT, started_at=run.started_at, finished_at=now)
+    run.turns.update(prompt=PROMPT, answer=ANSWER, started_at=run.started_at, finished_at=now)
     for kind, data in EVENTS:
         events.append(run.pk, kind, data, turn_id=turn.pk)
     patch = Patch.objects.get(run=run)
@@ -178,4 +182,4 @@ for run in runs:
     stored = Event.objects.filter(run=run)
     for number, event in enumerate(stored):  # as if they had come one after the other
         stored.filter(pk=event.pk).update(at=run.started_at + (now - run.started_at) * number / len(stored))
-sys.stdout.write(json.dumps({"task": task.pk, "run": first}))
+sys.stdout.write(json.dumps({"task": task.pk, "run": first, "folder": folder}))
