@@ -18,6 +18,7 @@ from agents.adapters.base import ErrorClass
 from agents.registry import ADAPTERS
 from tasks import operating, services
 from tasks.admin.base import ReadOnly, act, linked, shown_on_one_line
+from tasks.admin.lookup import OwnerFilter, RepoFilter
 from tasks.models import EventKind, Patch, PullRequest, Run, Sandbox, Task, Turn
 from tasks.templatetags.shown import name
 
@@ -78,7 +79,7 @@ class Runs(ReadOnly):
     list_display = [
         "id", "status", "stage", "label", linked("task"), "owner", shown_on_one_line("error"), "queued_at", "started_at", "finished_at",
     ]  # fmt: skip
-    list_filter = ["status", "stage", AgentFilter, ErrorFilter, BackendFilter, "queued_at"]
+    list_filter = ["status", "stage", RepoFilter, OwnerFilter, AgentFilter, ErrorFilter, BackendFilter, "queued_at"]
     list_select_related = ["task__owner"]
     search_fields = ["=id"]  # and see below
     search_help_text = "Number of the run or its task, or words of the task or of its repository's name"

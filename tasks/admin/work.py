@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 
 from tasks.admin.base import ReadOnly, linked, shown_on_one_line
+from tasks.admin.lookup import TasksOwnerFilter, TasksRepoFilter
 from tasks.models import Attachment, PromptTemplate, Repo, Task
 
 
@@ -25,7 +26,7 @@ class Repos(ReadOnly):
 @admin.register(Task)
 class Tasks(ReadOnly):
     list_display = ["id", shown_on_one_line("title"), "owner", linked("repo"), "mode", "base_branch", "created_at", "archived_at"]
-    list_filter = ["mode", "is_trial", ("archived_at", admin.EmptyFieldListFilter), "created_at"]
+    list_filter = [TasksRepoFilter, TasksOwnerFilter, "mode", "is_trial", ("archived_at", admin.EmptyFieldListFilter), "created_at"]
     list_select_related = ["owner", "repo"]
     search_fields = ["title"]  # and see below
     search_help_text = "Number, or words of the title, the prompt or the repository's name"

@@ -273,6 +273,56 @@ def test_rows_of_a_run_are_found_by_its_number(operator: Client, make_run: MakeR
         assert operator.get(address(model), {"q": "9" * 40}).status_code == 200
 
 
+# --- filters by what is looked for ---
+
+
+def found(client: Client, model: Any, **query: object) -> set[int]:
+    return {row.pk for row in client.get(address(model), query).context["cl"].result_list}
+
+
+def test_runs_are_filtered_by_repository_owner_agent_state_and_backend(operator: Client, make_run: MakeRun, bob: User) -> None:
+    hers, his = make_run(status=RunStatus.FAILED), make_run(owner=bob, agent="codex", backend="e2b")
+    for query, run in [
+        ({"repo": hers.task.repo_id}, hers),
+        ({"repo": his.task.repo_id}, his),
+        ({"owner": bob.pk}, his),
+        ({"agent": "codex"}, his),
+        ({"status__exact": "failed"}, hers),
+        ({"backend": "e2b"}, his),
+        ({"repo": hers.task.repo_id, "owner": hers.task.owner_id, "agent": "shell", "backend": "local"}, hers),
+    ]:
+        assert found(operator, Run, **query) == {run.pk}, query
+    assert found(operator, Run, repo=hers.task.repo_id, owner=bob.pk) == set()
+    assert found(operator, Run, repo="9" * 40) == found(operator, Run, repo="x") == set()
+    assert found(operator, Task, repo=his.task.repo_id, owner=bob.pk) == {his.task_id}
+
+
+def test_a_repository_is_looked_for_by_a_part_of_its_name(operator: Client, alice: User, bob: User) -> None:
+    for number in range(15):
+        Repo.objects.create(owner=alice, source=f"https://example.org/shop-{number}", name=f"shop-{number}", default_branch="main")
+    Repo.objects.create(owner=bob, source="https://example.org/x", name=HOSTILE, default_branch="main")
+    assert "shop-14" not in operator.get(address(Run)).content.decode()
+    page = operator.get(address(Run), {"repo_like": "SHOP-", "status__exact": "failed"}).content.decode()
+    assert (page.count("shop-"), "There are more; type more of the name." in page) == (10, True)
+    assert '<input type="hidden" name="status__exact" value="failed">' in page
+    page = operator.get(address(Run), {"repo_like": "alert("}).content.decode()
+    assert "<script>alert" not in page
+    assert "of bob" in page
+    assert "None is called so." in operator.get(address(Run), {"repo_like": "zebra" * 100}).content.decode()
+
+
+def test_looking_for_a_repository_asks_as_little_however_many_there_are(operator: Client, alice: User) -> None:
+    with CaptureQueriesContext(connection) as few:
+        operator.get(address(Run), {"repo_like": "shop", "owner_like": "a"})
+    Repo.objects.bulk_create(
+        Repo(owner=alice, source=f"https://example.org/shop-{number}", name=f"shop-{number}", default_branch="main") for number in range(50)
+    )
+    with CaptureQueriesContext(connection) as many:
+        operator.get(address(Run), {"repo_like": "shop", "owner_like": "a"})
+    assert len(many) == len(few)
+    assert any("LIMIT 11" in query["sql"] for query in many)
+
+
 # --- actions ---
 
 
@@ -299,6 +349,18 @@ def test_runs_are_retried(operator: Client, make_run: MakeRun) -> None:
         "1 left as it is: The run is not over yet. Stop it first.",
     ]
     assert failed.task.runs.filter(attempt=2, status=RunStatus.QUEUED).exists()
+
+
+def test_all_runs_that_a_filter_finds_are_stopped_and_retried_and_written_down(operator: Client, make_run: MakeRun, bob: User) -> None:
+    runs = [make_run(owner=bob, status=RunStatus.RUNNING) for _ in range(60)]  # more than a page has
+    failed = [make_run(owner=bob, status=RunStatus.FAILED) for _ in range(2)]
+    for action, state, count in [("stop", "running", 60), ("retry", "failed", 2)]:
+        choice = {"action": action, "_selected_action": [runs[0].pk], "select_across": "1"}
+        operator.post(f"{address(Run)}?owner={bob.pk}&status__exact={state}", choice)
+        kind = {"stop": AuditKind.RUN_STOPPED, "retry": AuditKind.RUN_RETRIED}[action]
+        assert AuditEntry.objects.filter(kind=kind, username="alice").count() == count
+    assert Run.objects.filter(stop_requested_at__isnull=False).count() == 60
+    assert Run.objects.filter(task__in=[run.task_id for run in failed], attempt=2).count() == 2
 
 
 def test_sandboxes_are_destroyed_by_a_job(
