@@ -44,6 +44,14 @@ def number(name: str, default: int, *, least: int = 0) -> int:
     return found
 
 
+def noted_port(folder: Path) -> int | None:
+    """Where the pages are while `manage.py up` runs for this data folder: it may have been told another port than we were."""
+    try:
+        return int((folder / "port").read_text())
+    except (OSError, ValueError):  # nothing runs, the folder is not ours, or it is being written
+        return None
+
+
 def flag(name: str, default: bool = False) -> bool:
     raw = text(name).lower()
     if raw not in ("", "0", "false", "no", "off", "1", "true", "yes", "on"):

@@ -21,7 +21,7 @@ DATA = env.data_folder()
 HOST_NAME = env.text("ASYNCCODE_HOST", socket.gethostname())
 PUBLIC_URL = env.text("PUBLIC_URL").rstrip("/")
 PORT = env.number("PORT", 8000, least=1)
-BASE_URL = PUBLIC_URL or f"http://localhost:{PORT}"
+BASE_URL = PUBLIC_URL or f"http://localhost:{env.noted_port(DATA) or PORT}"  # of links, whoever writes them
 
 # A socket's path must stay under 107 bytes, so a deep data folder gets a short one beside it.
 SOCKETS = DATA / "sockets"

@@ -47,6 +47,9 @@ class Newcomer:
     def types(self, command: str) -> Terminal:
         return Terminal(["bash", "-c", command], cwd=self.clone, environment=self.environment)
 
+    def says(self, command: str) -> str:
+        return subprocess.check_output(["bash", "-c", command], cwd=self.clone, env=self.environment, text=True)
+
     def starts(self) -> Terminal:
         """`make run` in the way that README.md has for a port that is taken; 0 is any free one."""
         found = re.search(r"`(make run ARGS=\"--port )\d+\"`", self.readme)
@@ -106,6 +109,8 @@ def test_make_run_leads_to_a_diff_and_ctrl_c_loses_nothing(newcomer: Newcomer, p
         expect(page.locator("#status")).to_contain_text("Succeeded", timeout=SLOW_MS)
         expect(page.get_by_role("table", name="Changed files")).to_contain_text("hello.txt", timeout=SLOW_MS)
         run = page.url
+        another = newcomer.says(".venv/bin/python manage.py login-link")  # by the user guide
+        assert another.startswith(page.url.partition("/runs/")[0] + "/sign-in/link/")
         stop(newcomer, terminal)
 
     with newcomer.starts() as terminal:

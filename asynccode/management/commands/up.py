@@ -51,7 +51,9 @@ class Command(BaseCommand):
     def _run(self, log: Log, embedded: Embedded, host: str, port: int | None, command: str | None) -> int:
         with startup.signals_as_exceptions(), startup.listen(host, port, is_any_fine=command is not None) as listener:
             embedded.start()
+            port_note = settings.DATA / "port"
             try:
+                port_note.write_text(str(settings.PORT))
                 if strays := end_leftovers(settings.DATA / "services", marker="manage.py"):
                     log.line("up", f"ended {strays} processes that a killed start had left behind")
                 startup.check_sandbox()
@@ -63,4 +65,5 @@ class Command(BaseCommand):
                 connection.close()
                 return asyncio.run(Host(log, embedded, listener).run(command=command, greeting=greeting))
             finally:
+                port_note.unlink(missing_ok=True)
                 embedded.stop()
