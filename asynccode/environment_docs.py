@@ -26,7 +26,8 @@ _INTRODUCTION = """\
 Written by `scripts/environment-docs` from [.env.example](../.env.example), so change the words there.
 
 All are optional. After `=` stands the default or an example, and nothing where there is neither. `make run` reads a file `.env` beside
-`.env.example`; elsewhere set them as environment variables. A value that cannot be understood is refused by name when a program of
+`.env.example`; for commands of `manage.py` say `set -a; . ./.env; set +a` in the terminal before, and elsewhere set them as environment
+variables. A value that cannot be understood is refused by name when a program of
 asynccode starts. Under `/admin/` → Settings operators see which are set. Those of the command-line client are in [client.md](client.md).
 """
 

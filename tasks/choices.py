@@ -67,8 +67,10 @@ def check_agents(agents: Sequence[AgentChoice], *, mode: str, backend: str, by: 
         adapter = offered.get(choice.agent)
         if adapter is None:
             raise InvalidInput(f"There is no agent {choice.agent!r}. There are: {', '.join(offered)}.", field="agents")
-        if choice.model and choice.model not in {model.name for model in offers.models[adapter.name]}:
-            raise InvalidInput(f"{adapter.label} has no model {choice.model!r}.", field="agents")
+        names = [model.name for model in offers.models[adapter.name]]
+        if choice.model and choice.model not in names:
+            which = f"There are: {', '.join(names)}" if names else "It takes none"
+            raise InvalidInput(f"{adapter.label} has no model {choice.model!r}. {which}.", field="agents")
         if not 1 <= choice.attempts <= MOST_ATTEMPTS:
             raise InvalidInput(f"Attempts go from 1 to {MOST_ATTEMPTS}.", field="attempts")
         check_mode(adapter.name, mode)

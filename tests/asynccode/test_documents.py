@@ -16,6 +16,7 @@ import pytest
 from django.conf import settings
 from django.core.management import get_commands, load_command_class
 
+from agents.registry import ADAPTERS
 from asynccode.client.main import app
 
 ROOT: Path = settings.BASE_DIR
@@ -151,6 +152,13 @@ def test_commands_of_the_server_are_there(document: Path) -> None:
         if (given := words(code, "manage.py")) and given[0] not in ("X", "COMMAND"):
             options = {word.partition("=")[0] for word in given[1:] if word.startswith("--")}
             assert options <= set(options_of(parser_of(given[0]))), code
+
+
+@every_document
+def test_models_are_those_that_agents_have(document: Path) -> None:
+    text = document.read_text()
+    for agent, model in re.findall(rf"\b({'|'.join(ADAPTERS)}):([\w./-]+)", "\n".join([blocks(text), *inline(text)])):
+        assert model in {known.name for known in ADAPTERS[agent].models}
 
 
 def client(name: str) -> click.Command:
