@@ -1,7 +1,7 @@
 """E2B: the contract of `sandboxes.base`, kept with the official SDK.
 
 A sandbox is a virtual machine of E2B's. In it runs the same supervisor as in a local one, but as an ordinary process, with its
-journal in a file, under the account that the agent has too: what it says is the sandbox's claim (see ARCHITECTURE.md). No
+journal in a file, under the account that the agent has too: what it says is the sandbox's claim (see docs/internals.md). No
 state lies in this process: the key is in the sandbox's metadata, so any process of ours can find, command and destroy it.
 """
 
