@@ -45,11 +45,11 @@ class CheckQuerySet(models.QuerySet["Check"]):
         return self.filter(status=CheckStatus.UNDER_WAY)
 
     def of_newest_patches(self, runs: Iterable[Run] | Iterable[int]) -> Self:
-        """The newest check of each run's newest patch, ready for `verdict`, without the output: what was said of an earlier patch
-        holds no longer."""
+        """The newest check of each run's newest patch, with what `verdict` asks for: what was said of an earlier patch holds no
+        longer."""
         newest = Patch.objects.filter(run=OuterRef("patch__run")).order_by("-turn__number", "-kind").values("pk")[:1]
         found = self.filter(patch__run__in=runs, patch=Subquery(newest)).order_by("patch__run_id", "-pk").distinct("patch__run_id")
-        return found.select_related("patch", "run", "base").defer("patch__content", "patch__files", "output", "base__output")
+        return found.select_related("patch", "run", "base").only("status", "patch__run", "run__status", "base__status")
 
 
 class Check(models.Model):
