@@ -189,6 +189,12 @@ def is_outside(key: str) -> bool:
     return key.startswith(f"{OUTSIDE}:")
 
 
+def run_of(key: str) -> int | None:
+    """The run whose local sandbox has this key; None where only the token says which."""
+    socket = _SOCKET.fullmatch(key)
+    return int(socket[2]) if socket else None
+
+
 def open(key: str, token: str, provider: str) -> Grant | Refusal:
     """Whether whoever shows this token may ask this provider's API now, and with whose key.
 

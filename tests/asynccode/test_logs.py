@@ -19,7 +19,11 @@ from django.conf import settings
 from django.test import Client
 from rq.job import Job
 
+from agents.broker import Broker
+from agents.grants import Call, Grant, Key, Refusal
+from agents.upstream import NotAllowed, Upstream
 from asynccode.logs import AsJson, HideLinks
+from asynccode.management.commands import gateway
 from asynccode.supervise import Log
 from tasks.models import User
 from tasks.running import jobs, log_context
@@ -100,6 +104,43 @@ def test_a_request_is_about_its_run_and_its_user(lines: io.StringIO, client: Cli
     (line,) = [line for line in told(lines) if line["logger"] == "django.request"]
     assert (line["run"], line["user"]) == (41, alice.pk)
     log_context.begin()
+
+
+async def test_lines_of_the_broker_are_about_the_run_that_asks(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a local sandbox by whose socket it is, others by the token; also what is logged after the answer, in a task of its own."""
+    monkeypatch.setattr(gateway, "REFUSED_S", 0)
+    body = b'{"model": "m", "max_tokens": 1, "messages": []}'
+
+    async def ask(key: str, answer: Grant | Refusal | Exception) -> None:
+        async def open(key: str, token: str, provider: str) -> Grant | Refusal:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        async def record(grant: Grant, call: Call) -> None:
+            raise ConnectionError("the database is away")
+
+        async def resolve(scheme: str, host: str, port: int) -> list[str]:
+            raise NotAllowed("No.")
+
+        broker = Broker(open=gateway.opening(open, open), record=record, upstream=Upstream(resolve), retry_s=())
+        _, _, pieces = await broker(key, "POST", "/anthropic/v1/messages", [], body)
+        assert [piece async for piece in pieces]
+        logger.warning("the same connection")
+        await broker.close()
+
+    grant = Grant(turn_id=1, run_id=8, user_id=2, key=Key("anthropic", "secret"))
+    for key, answer, run in [
+        ("ab12:7:1", ConnectionError("the database is away"), 7),
+        ("ab12:7:1", Refusal(403, "asynccode: No."), 7),
+        ("outside:5:1", grant, 8),
+        ("outside:5:1", Refusal(401, "asynccode: No."), None),  # another's on the same connection
+        ("ab12:8:1", grant, 8),
+    ]:
+        await ask(key, answer)
+        assert told(lines)[-1].get("run") == run, (key, answer)
+    by_broker = [line for line in told(lines) if line["logger"] == "agents.broker"]
+    assert [(line["run"], line.get("user")) for line in by_broker] == [(7, None), (8, 2), (8, 2)]
 
 
 def test_lines_of_services_are_json_with_their_name() -> None:

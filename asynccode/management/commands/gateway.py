@@ -15,15 +15,15 @@ from django.core.management.base import BaseCommand
 from django.db import close_old_connections, connection
 
 from agents.apis.registry import APIS
-from agents.broker import Broker, shown
+from agents.broker import Broker, Open, shown
 from agents.grants import Grant, Refusal
 from agents.upstream import NotAllowed, Upstream
 from sandboxes.addresses import Addresses
-from sandboxes.egress import HostError, PolicyError
+from sandboxes.egress import Attempt, HostError, PolicyError
 from sandboxes.gateway import Gateway
 from sandboxes.listener import Listener, parse_listen
 from tasks.models import Beats
-from tasks.running import heartbeats, model_access, network
+from tasks.running import heartbeats, log_context, model_access, network
 
 logger = logging.getLogger(__name__)
 
@@ -57,18 +57,14 @@ class Command(BaseCommand):
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="broker")
         in_order = ThreadPoolExecutor(1, thread_name_prefix="attempts")
         outside = ThreadPoolExecutor(OUTSIDE_THREADS, thread_name_prefix="outside")
-        here, elsewhere = _in(threads, model_access.open), _in(outside, model_access.open)
+        open, note = opening(_in(threads, model_access.open), _in(outside, model_access.open)), _in(in_order, network.record)
 
-        async def open(key: str, token: str, provider: str) -> Grant | Refusal:
-            if not model_access.is_outside(key):
-                return await here(key, token, provider)
-            answer = await elsewhere(key, token, provider)
-            if isinstance(answer, Refusal):
-                await asyncio.sleep(REFUSED_S)
-            return answer
+        async def attempted(key: str, attempt: Attempt) -> None:
+            log_context.begin(**_about(key))
+            await note(key, attempt)
 
         broker = Broker(open=open, record=_in(threads, model_access.record), upstream=Upstream(resolve))
-        gateway = Gateway(root, allow_private=settings.ALLOW_PRIVATE_HOSTS, on_attempt=_in(in_order, network.record), service=broker)
+        gateway = Gateway(root, allow_private=settings.ALLOW_PRIVATE_HOSTS, on_attempt=attempted, service=broker)
         task = asyncio.current_task()
         assert task is not None
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -79,6 +75,28 @@ class Command(BaseCommand):
             self.stdout.write("Stopped.")
         finally:
             await broker.close()
+
+
+def opening(here: Open, elsewhere: Open) -> Open:
+    """Whether a sandbox may ask, by one of these: that for local ones, and that for others. What is logged from then on of its request
+    is about its run, also by the broker, which knows nothing of that."""
+
+    async def open(key: str, token: str, provider: str) -> Grant | Refusal:
+        log_context.begin(**_about(key))
+        is_outside = model_access.is_outside(key)
+        answer = await (elsewhere if is_outside else here)(key, token, provider)
+        if isinstance(answer, Grant):
+            log_context.add(run=answer.run_id, user=answer.user_id)
+        elif is_outside:
+            await asyncio.sleep(REFUSED_S)
+        return answer
+
+    return open
+
+
+def _about(key: str) -> dict[str, int]:
+    run = model_access.run_of(key)
+    return {} if run is None else {"run": run}
 
 
 async def _beat(threads: ThreadPoolExecutor) -> None:
