@@ -47,6 +47,7 @@ IS_HTTPS = PUBLIC_URL.startswith("https://")
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "127.0.0.0/8 ::1" if PUBLIC_URL else "")  # whose X-Forwarded-For is believed
 
 INSTALLED_APPS = [
+    "asynccode",  # first, so that its commands are taken before others of the same name
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -63,7 +64,6 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.socialaccount",
     "allauth.socialaccount.providers.github",
-    "asynccode",
     "tasks",
 ]
 MIDDLEWARE = [

@@ -17,15 +17,16 @@ import redis
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from asynccode.processes import listener_on
 from sandboxes.local import accounts, selftest
+from tasks import audit
 from tasks.accounts import create_login_link
-from tasks.models import User
+from tasks.models import AuditKind, User
 
 FIRST_OPERATOR = "operator"
 _MIGRATION_LOCK = 0x61_73_79_6E  # any number, the same in every process
@@ -119,7 +120,9 @@ def collect_static() -> None:
 def first_operator() -> User:
     """The operator that was there first; made, if there is nobody at all."""
     if not User.objects.exists():
-        User.objects.create_superuser(FIRST_OPERATOR)
+        with transaction.atomic():
+            user = User.objects.create_superuser(FIRST_OPERATOR)
+            audit.record(AuditKind.USER_ADDED, by=None, subject=user, username=user.username, way="first start")
     operator = User.objects.filter(is_active=True, is_staff=True).order_by("pk").first()
     if operator is None:
         raise StartError("No user is an operator. Make one: .venv/bin/python manage.py createsuperuser")
@@ -145,7 +148,7 @@ def _why_not(error: Exception, host: str, port: int) -> str:
     match getattr(error, "errno", None):
         case errno.EADDRINUSE:
             holder = listener_on(port)
-            return f"Port {port} is taken{f' (by {holder})' if holder else ''}. Choose another: make run ARGS=\"--port N\"."
+            return f'Port {port} is taken{f" (by {holder})" if holder else ""}. Choose another: make run ARGS="--port N".'
         case errno.EACCES:
             return f"Port {port} may be opened by root only. Use --port N with 1024 or more."
         case _:

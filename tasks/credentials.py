@@ -272,4 +272,6 @@ def _rotate(model: type[models.Model], column: str, rows: Sequence[tuple[int, me
                 unreadable.append(f"{model._meta.verbose_name} {pk}")
                 continue
             written += model._default_manager.filter(pk=pk, **{column: old}).update(**{column: new})  # unless it was changed meanwhile
+        if written:
+            audit.record(AuditKind.SECRETS_ROTATED, by=None, subject=str(model._meta.model_name), secrets=written)
     return Rotated(written, unreadable)

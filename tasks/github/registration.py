@@ -15,12 +15,13 @@ from django.db import IntegrityError, transaction
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_variables
 
+from tasks import audit
 from tasks.errors import Conflict, InvalidInput, NotAllowed
 from tasks.github_api import apps
 from tasks.github_api.answers import line, link, mapping, number, text
 from tasks.github_api.connection import Connection
 from tasks.github_api.errors import NotFoundOnGitHub, Refused, Unavailable
-from tasks.models import GitHubApp, User
+from tasks.models import AuditKind, GitHubApp, User
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ def register(*, by: User, code: str) -> GitHubApp:
     try:
         with transaction.atomic():
             app.save(force_insert=True)
+            audit.record(AuditKind.GITHUB_APP_MADE, by=by, subject=app, app=app.html_url, owner=app.owner)
     except IntegrityError:
         raise Conflict("Another operator has just made a GitHub App. Delete yours at GitHub.") from None
     logger.info("%s has made the GitHub App %s.", by, app.html_url)
@@ -141,5 +143,10 @@ def forget(*, by: User) -> bool:
     """Forget the app and its secrets here; at GitHub it stays. False: there is none."""
     if not by.is_operator:
         raise NotAllowed("Only operators forget the GitHub App of this server.")
-    deleted, _ = GitHubApp.objects.all().delete()
-    return bool(deleted)
+    with transaction.atomic():
+        app = GitHubApp.objects.select_for_update().first()
+        if app is None:
+            return False
+        audit.record(AuditKind.GITHUB_APP_FORGOTTEN, by=by, subject=app, app=app.html_url, owner=app.owner)
+        app.delete()
+    return True

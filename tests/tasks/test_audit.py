@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
+from asynccode import startup
 from tasks import accounts, audit, credentials, operating, outgoing, services, tokens
 from tasks.models import ApiToken, AuditEntry, AuditKind, Price, Run, RunStatus, User
 from tests.tasks.provider import GOOD, provider
@@ -82,6 +86,34 @@ def test_tokens_keys_and_webhooks_without_their_secrets(alice: User, settings: S
     ]  # fmt: skip
     said = json.dumps(list(AuditEntry.objects.values("subject", "detail")))
     assert not any(word in said for word in (secret, GOOD, signs, "hidden"))
+
+
+def test_users_and_passwords_that_are_made_in_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    call_command("createsuperuser", interactive=False, username="dora", email="dora@example.org", verbosity=0)
+    dora = User.objects.get()
+    monkeypatch.setattr("getpass.getpass", lambda prompt="": "a long password")
+    call_command("changepassword", "dora", stdout=StringIO())
+    for command in (("createsuperuser", "--noinput", "--username", "dora", "--email", "x@example.org"), ("changepassword", "nobody")):
+        with pytest.raises(CommandError):
+            call_command(*command, stdout=StringIO())
+    assert written() == [("user_added", "", f"user:{dora.pk}"), ("password_changed", "", f"user:{dora.pk}")]
+    assert "a long password" not in json.dumps(list(AuditEntry.objects.values_list("detail", flat=True)))
+
+
+def test_the_first_operator_is_written_down() -> None:
+    operator = startup.first_operator()
+    assert startup.first_operator() == operator
+    assert written() == [("user_added", "", f"user:{operator.pk}")]
+
+
+def test_secrets_that_are_written_under_another_key(alice: User, settings: Settings) -> None:
+    for number in range(2):
+        outgoing.add(by=alice, url=f"https://example.org/{number}", events=["run.failed"])
+    settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode(), *settings.ENCRYPTION_KEYS]
+    for _ in range(2):  # the second time there is nothing left to do
+        call_command("rotate-keys", stdout=StringIO())
+    found = AuditEntry.objects.filter(kind="secrets_rotated")
+    assert [(entry.subject, entry.detail) for entry in found] == [("outgoingwebhook", {"secrets": 2})]
 
 
 def test_what_is_done_to_others(make_run: MakeRun, alice: User, bob: User) -> None:

@@ -13,7 +13,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from tasks.models import GitHubAccount, GitHubApp, Repo, User
+from tasks.models import AuditEntry, GitHubAccount, GitHubApp, Repo, User
 from tests.github.server import GitHubServer, github_server
 from tests.tasks.github_app import ADDRESS, clean, known, manifest
 
@@ -77,6 +77,8 @@ def test_an_operator_makes_the_app_at_github_and_its_keys_are_kept_encrypted(
     assert (app.owner, app.is_of_organization) == (organization or "octo", bool(organization))
     assert (app.client_secret, app.webhook_secret, app.private_key) == (made.client_secret, made.webhook_secret, made.pem)
     stored = [bytes(app.client_secret_encrypted), bytes(app.webhook_secret_encrypted), bytes(app.private_key_encrypted)]
+    entry = AuditEntry.objects.get(kind="github_app_made")
+    assert (entry.username, entry.detail) == ("alice", {"app": app.html_url, "owner": app.owner})
     shown = response.content.decode() + caplog.text + repr(app) + str(app)
     for secret in (made.client_secret, made.webhook_secret or "", made.pem.splitlines()[3]):
         assert secret not in shown
@@ -196,7 +198,9 @@ def test_forgetting_says_what_stops_and_where_it_is_deleted_at_github(github: Gi
     assert "nobody can sign in with GitHub" in page
     assert f'href="{github.url}/organizations/acme/settings/apps/{app.slug}/advanced"' in page
     assert as_alice.post(FORGET).headers["Location"] == "/settings/#github"
+    as_alice.post(FORGET)  # when there is none any more
     assert not GitHubApp.objects.exists()
+    assert list(AuditEntry.objects.values_list("kind", "username")) == [("github_app_forgotten", "alice")]
 
 
 def test_everybody_sees_where_it_is_installed_of_what_concerns_them(github: GitHubServer, as_bob: Client, bob: User) -> None:
