@@ -11,9 +11,9 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
 
 from tasks.models import Artifact, Run
+from tasks.raw import may_be_picture, raw
 from tasks.review.whole import is_text
 from tasks.web.access import Request
-from tasks.raw import may_be_picture, raw
 
 
 @dataclass(frozen=True)

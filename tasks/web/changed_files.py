@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tasks.raw import may_be_picture
 from tasks.review.diffs import File
 from tasks.review.render import Rendered
 from tasks.web.commented import Commented, signed
-from tasks.raw import may_be_picture
 
 _MOST_ROWS = 1_500  # of a file that is not there yet
 _DEEPEST = 12  # folders within each other; what is deeper is in the names

@@ -25,6 +25,7 @@ from tasks import accounts
 from tasks.errors import AppError
 from tasks.git.changes import contents, patch
 from tasks.models import DiffWhitespace, Patch, PullRequest, PullRequestState, Run, User
+from tasks.raw import LOCKED, raw
 from tasks.review import diffs
 from tasks.review.diffs import File
 from tasks.review.render import Form, Options, Rendered, gap
@@ -36,7 +37,6 @@ from tasks.web.access import Request, View, action
 from tasks.web.changed_files import Shown, tree_of
 from tasks.web.commented import Comments
 from tasks.web.forms import VerbForm, can_steer
-from tasks.raw import LOCKED, raw
 from tasks.web.run import find_run
 from tasks.web.run_choices import choices, comparable
 

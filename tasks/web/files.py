@@ -28,13 +28,13 @@ from tasks.git import listing
 from tasks.git.changes import contents
 from tasks.git.listing import Node
 from tasks.models import Patch, Run, Sandbox
+from tasks.raw import may_be_picture, raw
 from tasks.review.trees import Change
 from tasks.review.whole import is_text, whole
 from tasks.running import browsing, patches
 from tasks.web.access import Request
 from tasks.web.artifacts import artifacts_of
 from tasks.web.changes import says_why
-from tasks.raw import may_be_picture, raw
 from tasks.web.run import find_run
 
 MOST_ENTRIES = 500  # of a folder on one page
