@@ -16,8 +16,8 @@ _SYSCTL = Path("/proc/sys")
 _CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _OPEN_CONTAINER = " ".join(f"--security-opt {part}=unconfined" for part in ("seccomp", "apparmor", "systempaths"))
 _IN_CONTAINER = (
-    "This is a container, and most may make no sandboxes in themselves. Use E2B's (E2B_API_KEY), or open this one for them: "
-    f"{_OPEN_CONTAINER}, as compose.local-sandboxes.yaml does. docs/deploy.md says what that costs."
+    "This is a container, and most may make no sandboxes in themselves. Use E2B's (E2B_API_KEY), or open this one for them, as "
+    f"compose.local-sandboxes.yaml does, or by {_OPEN_CONTAINER}. docs/deploy.md says what that costs."
 )
 
 

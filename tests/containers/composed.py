@@ -11,6 +11,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE, LOCAL, TEST = "compose.yaml", "compose.local-sandboxes.yaml", "compose.test.yaml"
+PROFILE = "compose.local-sandboxes.seccomp.json"
 OURS = ("migrate", "web", "worker", "operations", "follower", "gateway", "cron")
 SERVERS = ("postgres", "redis")
 

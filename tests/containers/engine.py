@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.containers.composed import OURS, ROOT
+from tests.containers.composed import OURS, PROFILE, ROOT
 
 BASE_IMAGE = "localhost/asynccode-base:bookworm"
 IMAGE = "localhost/asynccode-proof:latest"
@@ -202,7 +202,7 @@ class Stack:
         found += [*BOUNDS, "--no-hosts", f"--volume={self._hosts}:/etc/hosts:ro"]
         found += [f"--cap-drop={capability}" for capability in service["cap_drop"]]
         found += [word for option in service["security_opt"] for word in _security(option)]
-        if "seccomp=unconfined" not in service["security_opt"]:
+        if not any(option.startswith("seccomp=") for option in service["security_opt"]):
             found += ["--security-opt", f"seccomp={self._profile}"]
         found += [f"--tmpfs={mount}" for mount in service.get("tmpfs", [])]
         # The database's own image has the folder, and its owner; here it is made.
@@ -218,7 +218,7 @@ class Stack:
 def _security(option: str) -> list[str]:
     said = {
         "no-new-privileges:true": ["--security-opt", "no-new-privileges"],
-        "seccomp=unconfined": ["--security-opt", "seccomp=unconfined"],
+        f"seccomp={PROFILE}": ["--security-opt", f"seccomp={ROOT / PROFILE}"],
         "systempaths=unconfined": ["--security-opt", "unmask=ALL"],
         "apparmor=unconfined": [],  # this machine has no AppArmor
     }
@@ -233,7 +233,7 @@ def as_dockers(profile: dict[str, Any]) -> dict[str, Any]:
         {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [no_namespaces]},
         {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38, "args": []},
     ]
-    return profile | {"syscalls": [rule for rule in rules if rule["names"]]}
+    return profile | {"defaultErrnoRet": 1, "syscalls": [rule for rule in rules if rule["names"]]}
 
 
 def services_to_start(services: Mapping[str, Any]) -> list[str]:

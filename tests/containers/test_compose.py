@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from pathlib import Path
@@ -11,7 +12,8 @@ import yaml
 from django.core.management import get_commands
 
 from asynccode import host
-from tests.containers.composed import BASE, LOCAL, OURS, ROOT, SERVERS, TEST, services
+from sandboxes.local import seccomp
+from tests.containers.composed import BASE, LOCAL, OURS, PROFILE, ROOT, SERVERS, TEST, services
 
 GIVEN = {"POSTGRES_PASSWORD": "p4ss", "ASYNCCODE_HOST": "here", "WORKERS": "3"}
 SETS = [(BASE,), (BASE, LOCAL), (BASE, TEST), (BASE, LOCAL, TEST)]
@@ -91,8 +93,13 @@ def test_with_local_sandboxes_one_container_is_opened_and_is_all_of_asynccode() 
     assert set(found) == {"migrate", "web", *SERVERS}
     assert found["web"]["command"][0] == "up"
     assert found["web"]["environment"]["LOCAL_SANDBOXES"] == "1"
-    assert set(found["web"]["security_opt"][1:]) == {f"{part}=unconfined" for part in ("seccomp", "apparmor", "systempaths")}
+    assert set(found["web"]["security_opt"][1:]) == {f"seccomp={PROFILE}", "apparmor=unconfined", "systempaths=unconfined"}
     assert found["web"]["stop_signal"] == "SIGINT"
+    # What a sandbox does without, its container does without too, but for what bubblewrap needs.
+    (rule,) = json.loads((ROOT / PROFILE).read_text())["syscalls"]
+    needed = {"mount", "umount2", "pivot_root", "chroot", "sethostname", "clone3"}
+    assert seccomp.DENIED.keys() | seccomp.MISSING.keys() <= needed | set(rule["names"])
+    assert not needed & set(rule["names"])
 
 
 def test_the_image_is_pinned_verified_and_not_roots() -> None:

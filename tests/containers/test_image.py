@@ -144,7 +144,7 @@ def test_without_e2b_and_as_closed_as_docker_keeps_it_runs_are_refused_in_words(
         said = refused.stdout + refused.stderr
         assert refused.returncode == 1, said
         assert "No permissions to create" in said, said
-        assert "Use E2B's (E2B_API_KEY), or open this one for them: --security-opt seccomp=unconfined" in said, said
+        assert "Use E2B's (E2B_API_KEY), or open this one for them, as compose.local-sandboxes.yaml does" in said, said
 
 
 def test_opened_as_compose_local_sandboxes_says_a_task_gets_its_patch_in_the_container(make_stack: MakeStack) -> None:
