@@ -27,7 +27,7 @@ from tasks.errors import AppError
 from tasks.git import listing
 from tasks.git.changes import contents
 from tasks.git.listing import Node
-from tasks.models import Patch, Run, Sandbox
+from tasks.models import Patch, Run, Sandbox, User
 from tasks.raw import may_be_picture, raw
 from tasks.review.trees import Change
 from tasks.review.whole import is_text, whole
@@ -70,6 +70,7 @@ class Opened:
 class Asked:
     """What a request is about. `states` are the newest patch of each turn, the newest first; `sandbox` is where a turn is at work."""
 
+    by: User
     run: Run
     path: str
     at: str
@@ -84,7 +85,7 @@ class Asked:
         at = request.GET.get("at", "")
         if at != _NOW and not (at.isdecimal() and len(at) < 9):
             at = ""
-        return cls(run, _path(request.GET.get("path", "")), at, states, browsing.sandbox_of(run))
+        return cls(request.user, run, _path(request.GET.get("path", "")), at, states, browsing.sandbox_of(run))
 
     @property
     def is_now(self) -> bool:
@@ -163,7 +164,7 @@ class Asked:
         """The entries of the folder, and how many there are; else 404."""
         names = self.path.rstrip("/")
         if self.is_now and self.sandbox:
-            found = browsing.entries(self.sandbox, names, first=first, most=MOST_ENTRIES)
+            found = browsing.entries(self.sandbox, names, by=self.by, first=first, most=MOST_ENTRIES)
             if found is None:
                 raise Http404
             return [_of_entry(self.path, entry) for entry in found[0]], found[1]
@@ -180,7 +181,7 @@ class Asked:
     def file(self, most: int) -> Opened:
         """The file, without its content when it has more bytes than that; else 404."""
         if self.is_now and self.sandbox:
-            found = browsing.content(self.sandbox, self.path, most=most)
+            found = browsing.content(self.sandbox, self.path, by=self.by, most=most)
             if found is None:
                 raise Http404
             return Opened(found[0] if found[1] <= most else b"", found[1])

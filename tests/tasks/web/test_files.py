@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import html as htmls
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from pytest_django import Settings
 
 from sandboxes.base import Entry, EntryKind
 from sandboxes.errors import SandboxError, SandboxGone
-from tasks.models import Artifact, PatchKind, Run, RunStatus, Sandbox, Turn
+from tasks.models import Artifact, PatchKind, Run, RunStatus, Sandbox, Turn, User
 from tasks.running import backends, browsing
 from tasks.web import files
 from tests.tasks.review.conftest import Workshop
@@ -251,6 +253,37 @@ def test_an_answer_that_makes_no_sense_gives_way_too(
     page = text(as_alice, live)
     assert "makes no sense" in page
     assert "file README.md&at=1" in names(page)
+
+
+def test_few_look_at_one_time_and_all_others_see_the_checkpoint(as_alice: Client, live: Run, box: FakeBox, alice: User) -> None:
+    """Of one user, and of all in a process, so that slow sandboxes do not take all threads of the pages."""
+    entered, over = threading.Barrier(browsing.MOST_LOOKS + 1), threading.Event()
+
+    async def look(*args: Any, **more: Any) -> tuple[list[Entry], int]:
+        await asyncio.to_thread(entered.wait, 20)
+        await asyncio.to_thread(over.wait, 20)
+        return [], 0
+
+    row = live.sandboxes.get()
+    lookers = [User(pk=1000 + number // browsing.MOST_OF_USER) for number in range(browsing.MOST_LOOKS)]
+    lookers[0] = alice
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(browsing.MOST_LOOKS) as threads:
+        patch.setattr(box, "look", look)
+        patch.setattr(browsing, "PATIENCE_S", 20.0)
+        looks = [threads.submit(browsing.entries, row, "", by=by, first=0, most=1) for by in lookers]
+        entered.wait(20)
+        try:
+            page = text(as_alice, live)
+            assert "Too many people are looking into workspaces just now." in page
+            assert "file README.md&at=1" in names(page)
+            raw = as_alice.get(address(live, "raw"), {"path": "src/app.py"})
+            assert (raw.status_code, "Try again in a moment." in raw.content.decode()) == (503, True)
+            with pytest.raises(browsing.Unseen, match="You are looking into 2 workspaces"):
+                browsing.entries(row, "", by=lookers[-1], first=0, most=1)
+        finally:
+            over.set()
+        assert [look.result(20) for look in looks] == [([], 0)] * browsing.MOST_LOOKS
+    assert "As it is now" in text(as_alice, live)
 
 
 def test_one_that_is_slow_is_not_waited_for(as_alice: Client, live: Run, box: FakeBox, monkeypatch: pytest.MonkeyPatch) -> None:
