@@ -120,6 +120,9 @@ LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"
 PASSWORD_LOGIN = env.flag("PASSWORD_LOGIN")  # beside login links; operators make the accounts
 ALLOW_TEST_USERS = env.choice("ALLOW_TEST_USERS", "off", ("off", "local", "public"))  # local: only where there is no PUBLIC_URL
+TEST_USER_USD = env.number("TEST_USER_USD", 5)  # of each, a month
+TEST_USER_RUNS = env.number("TEST_USER_RUNS", 2, least=1)
+TEST_USER_RUNS_A_DAY = env.number("TEST_USER_RUNS_A_DAY", 20)
 CSRF_FAILURE_VIEW = "tasks.web.errors.csrf_failure"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},

@@ -7,6 +7,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
@@ -15,7 +16,7 @@ from django.utils import timezone
 
 from tasks import accounts, audit, leaving, tokens, worlds
 from tasks.errors import AppError, InvalidInput, NotAllowed
-from tasks.models import AuditKind, Repo, User, allows_test_users
+from tasks.models import AuditKind, Budget, BudgetScope, Quota, QuotaScope, Repo, User, allows_test_users
 from tasks.running import operations
 
 logger = logging.getLogger(__name__)
@@ -54,11 +55,27 @@ def create(*, ttl: timedelta) -> Made:
         user = User(username=f"test-{secrets.token_hex(6)}", expires_at=timezone.now() + ttl)
         user.set_unusable_password()
         user.save()
+        _bound(user)
         audit.record(AuditKind.USER_ADDED, by=None, subject=user, username=user.username, minutes=int(ttl.total_seconds()) // 60)
     # From here on the user ends by itself, whatever becomes of what follows.
     repos = worlds.make(user)
     _, token = tokens.create_signed_token(user=user)
     return Made(user, token, accounts.create_login_link(user=user), repos)
+
+
+def _bound(user: User) -> None:
+    """What the user may spend and begin: as the settings say, or as little as each person may, which a row of their own would lift."""
+    budget = Budget.objects.filter(scope=BudgetScope.USER, user=None).first()
+    quota = Quota.objects.filter(scope=QuotaScope.USER, user=None).first()
+    usd = min([Decimal(settings.TEST_USER_USD), *([budget.usd] if budget else [])])
+    Budget.objects.create(scope=BudgetScope.USER, user=user, usd=usd)
+    at_once = _least(settings.TEST_USER_RUNS, quota.at_once if quota else None)
+    a_day = _least(settings.TEST_USER_RUNS_A_DAY, quota.a_day if quota else None)
+    Quota.objects.create(scope=QuotaScope.USER, user=user, at_once=at_once, a_day=a_day)
+
+
+def _least(most: int, other: int | None) -> int:
+    return most if other is None else min(most, other)
 
 
 def end_due() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,8 +24,23 @@ from django.utils import timezone
 
 from tasks import accounts, leaving, repositories, signed_tokens, test_users, tokens, worlds
 from tasks.errors import InvalidInput, NotAllowed, SourceRefused
-from tasks.models import ApiToken, AuditEntry, Event, Operation, OperationStatus, Patch, Repo, Run, RunStatus, Scope, Task, User
-from tasks.running import jobs, operations
+from tasks.models import (
+    ApiToken,
+    AuditEntry,
+    Budget,
+    Event,
+    Operation,
+    OperationStatus,
+    Patch,
+    Quota,
+    Repo,
+    Run,
+    RunStatus,
+    Scope,
+    Task,
+    User,
+)
+from tasks.running import jobs, operations, quotas
 from tests.tasks.api.conftest import Program
 from tests.tasks.test_leaving import fill
 
@@ -117,6 +133,31 @@ def test_a_test_user_is_nobody_special(made: test_users.Made) -> None:
         User(username="x", password="!", is_staff=True, expires_at=user.expires_at).full_clean()  # what the administration does
     with pytest.raises(IntegrityError):
         User.objects.update(is_staff=True)
+
+
+@pytest.mark.parametrize(
+    ("each_usd", "each", "usd", "at_once", "a_day"),
+    [
+        (None, None, 5, 2, 20),
+        (100, {"at_once": 8, "a_day": 500}, 5, 2, 20),
+        ("0.50", {"at_once": 1}, Decimal("0.50"), 1, 20),
+        (None, {"a_day": 3}, 5, 2, 3),
+    ],
+)
+def test_a_test_user_cannot_spend_without_end(
+    each_usd: Any, each: dict[str, int] | None, usd: Any, at_once: int, a_day: int, make_run: Callable[..., Run]
+) -> None:
+    """A budget and a quota of its own, which are never more than each person has."""
+    if each_usd is not None:
+        Budget.objects.create(scope="user", usd=each_usd)
+    if each:
+        Quota.objects.create(scope="user", **each)
+    user = test_users.create(ttl=HOUR).user
+    assert (user.budgets.get().usd, quotas.at_once(quotas.of(user))) == (usd, at_once)
+    make_run(owner=user, status=RunStatus.SUCCEEDED)
+    with pytest.raises(quotas.QuotaUsedUp, match=f"You may begin {a_day} runs a day, and have begun 1 today"):
+        quotas.check_day(owner=user, runs=a_day)
+    quotas.check_day(owner=user, runs=a_day - 1)
 
 
 # --- the token ------------------------------------------------------------------------------------------------------------
