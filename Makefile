@@ -1,6 +1,6 @@
 # Everything a developer or an operator calls. Needs Linux, python3 (3.11 or newer) and git; the rest is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser run test test-all test-e2b check bench security requirements
+.PHONY: help setup setup-dev browser run test test-all test-e2b check bench image test-image security requirements
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -46,6 +46,12 @@ check: setup-dev ## style, types, the arrows between the rooms, templates, migra
 
 bench: setup ## what the figures in the documents come from
 	@$(PY) manage.py bench overhead $(ARGS)
+
+image: ## build the container image with Docker (docs/deploy.md)
+	@docker build --pull --build-arg REVISION="$$(git rev-parse HEAD)" --tag asynccode:latest $(ARGS) .
+
+test-image: setup-dev ## build the image by buildah and run it by podman; ten minutes, as root
+	@$(PYTEST) -m long tests/containers $(ARGS)
 
 security: setup-dev ## try to break out of a sandbox; prints what was tried and refused
 	@$(PY) -m tests.security

@@ -233,7 +233,7 @@ def as_dockers(profile: dict[str, Any]) -> dict[str, Any]:
         {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [no_namespaces]},
         {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38, "args": []},
     ]
-    return profile | {"defaultErrnoRet": 1, "syscalls": [rule for rule in rules if rule["names"]]}
+    return profile | {"defaultErrnoRet": 1, "defaultErrno": "EPERM", "syscalls": [rule for rule in rules if rule["names"]]}
 
 
 def services_to_start(services: Mapping[str, Any]) -> list[str]:

@@ -143,7 +143,7 @@ def test_without_e2b_and_as_closed_as_docker_keeps_it_runs_are_refused_in_words(
         refused = stack.once("migrate", *command, **forced)
         said = refused.stdout + refused.stderr
         assert refused.returncode == 1, said
-        assert "No permissions to create" in said, said
+        assert "bwrap: No permissions" in said, said
         assert "Use E2B's (E2B_API_KEY), or open this one for them, as compose.local-sandboxes.yaml does" in said, said
 
 
