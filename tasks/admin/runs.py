@@ -19,7 +19,7 @@ from agents.registry import ADAPTERS
 from tasks import operating, services
 from tasks.admin.base import ReadOnly, act, linked, shown_on_one_line
 from tasks.admin.lookup import OwnerFilter, RepoFilter
-from tasks.models import EventKind, Patch, PullRequest, Run, Sandbox, Task, Turn
+from tasks.models import Artifact, EventKind, Patch, PullRequest, Run, Sandbox, Task, Turn
 from tasks.templatetags.shown import name
 
 EVENTS_AT_ONCE = 100
@@ -216,6 +216,15 @@ class Patches(OfRuns):
     @admin.display(description="turn")
     def number(self, patch: Patch) -> int:
         return patch.turn.number
+
+
+@admin.register(Artifact)
+class Artifacts(OfRuns):
+    """What they are called and why some are not kept; their content is the run's owner's to see."""
+
+    list_display = ["id", linked("run"), shown_on_one_line("path"), "size", shown_on_one_line("left_out"), "created_at"]
+    list_filter = ["created_at"]
+    hidden = ["content"]
 
 
 @admin.register(PullRequest)

@@ -23,6 +23,7 @@ from tasks.models import (
     AgentModel,
     AgentSetting,
     ApiToken,
+    Artifact,
     Attachment,
     AuditEntry,
     AuditKind,
@@ -94,6 +95,7 @@ MODELS = [
         AuditEntry,
         OutgoingWebhook,
         OutgoingDelivery,
+        Artifact,
     ),
 ]
 EDITED = [Price, Budget, Quota, AgentSetting, AgentModel]
@@ -105,6 +107,7 @@ BIG = (
     "tasks_turn",
     "tasks_sandbox",
     "tasks_patch",
+    "tasks_artifact",
     "tasks_operation",
     "tasks_task",
     "tasks_auditentry",
@@ -127,6 +130,7 @@ def add_one_of_each(make_run: MakeRun, number: int = 1) -> Run:
     Task.objects.filter(pk=run.task_id).update(title=HOSTILE, prompt=HOSTILE)
     owner, turn = run.task.owner, run.turns.get()
     patch = Patch.objects.create(run=run, turn=turn, kind=PatchKind.FINAL, content=b"secret content", sha256="0")
+    Artifact.objects.create(run=run, turn=turn, path=HOSTILE, content=b"secret content", size=14, sha256="0", left_out=HOSTILE)
     publication = {"title": HOSTILE, "body": HOSTILE, "message": HOSTILE, "base": HOSTILE, "branch": HOSTILE, "error": HOSTILE}
     Publication.objects.create(run=run, by=owner, patch=patch, refused=[HOSTILE], error_code="rules", **publication)
     PullRequest.objects.create(run=run, number=number, url="https://example.org/1", branch="b")
@@ -267,7 +271,7 @@ def test_lists_are_searched(operator: Client, make_run: MakeRun, model: Any, ter
 
 def test_rows_of_a_run_are_found_by_its_number(operator: Client, make_run: MakeRun) -> None:
     run, _ = add_one_of_each(make_run), add_one_of_each(make_run, 2)
-    for model in (Run, Turn, Sandbox, Patch, Publication, PullRequest, ModelCall):
+    for model in (Run, Turn, Sandbox, Patch, Artifact, Publication, PullRequest, ModelCall):
         found = operator.get(address(model), {"q": str(run.pk)}).context["cl"].result_list
         assert {getattr(row, "run_id", row.pk) for row in found} == {run.pk}
         assert operator.get(address(model), {"q": "9" * 40}).status_code == 200
