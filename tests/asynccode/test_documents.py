@@ -68,6 +68,13 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert not anchor or anchor in anchors(target.read_text()), link
 
 
+def test_each_picture_is_shown_somewhere_and_small() -> None:
+    shown = {Path(link).name for document in DOCUMENTS for link in re.findall(r"!\[[^]]{20,}\]\((\S+)\)", document.read_text())}
+    pictures = list((ROOT / "docs/images").iterdir())
+    assert {picture.name for picture in pictures} == shown
+    assert max(picture.stat().st_size for picture in pictures) < 200_000
+
+
 @pytest.fixture(scope="module")
 def files() -> list[str]:
     """All files and folders of ours, from the checkout on."""

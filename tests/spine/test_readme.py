@@ -64,7 +64,7 @@ def newcomer() -> Iterator[Newcomer]:
     try:
         yield Newcomer(folder)
     finally:
-        wait_for(lambda: are_killed(belonging_to(folder)), "the end of what a failed test left", 20)
+        wait_for(lambda: are_killed(belonging_to(folder)), "the end of what a failed test left", 60)
         shutil.rmtree(folder)
 
 
@@ -85,7 +85,7 @@ def stop(newcomer: Newcomer, terminal: Terminal) -> None:
     """Ctrl-C, after which no process is left."""
     terminal.type("\x03")
     terminal.ended()
-    wait_for(lambda: not belonging_to(newcomer.folder), "the end of every process", 20)
+    wait_for(lambda: not belonging_to(newcomer.folder), "the end of every process", 60)
 
 
 def test_it_has_two_commands(newcomer: Newcomer) -> None:
@@ -117,9 +117,9 @@ def test_make_run_leads_to_a_diff_and_ctrl_c_loses_nothing(newcomer: Newcomer, p
         page.goto(link(terminal))
         page.get_by_role("button", name="Sign in").click()
         page.goto(re.sub(r":\d+/", f":{page.url.rpartition(':')[2].strip('/')}/", run))
-        expect(page.locator("#status")).to_contain_text("Succeeded")
+        expect(page.locator("#status")).to_contain_text("Succeeded", timeout=SLOW_MS)
         page.get_by_role("link", name="Review changes").click()
-        expect(page.get_by_role("cell", name="Hello from a sandbox")).to_be_visible()
+        expect(page.get_by_role("cell", name="Hello from a sandbox")).to_be_visible(timeout=SLOW_MS)
         stop(newcomer, terminal)
 
 
