@@ -26,6 +26,13 @@ def test_it_makes_what_is_missing_and_then_nothing(settings: Settings, tmp_path:
     assert (tmp_path / "static/.sources").stat().st_mtime_ns == made
 
 
+def test_where_no_run_could_start_it_says_so(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings.STATIC_ROOT = tmp_path / "static"
+    settings.LOCAL_SANDBOXES, settings.E2B_API_KEY, settings.SANDBOX_BACKEND = False, "", "e2b"
+    call_command("prepare")
+    assert "Runs cannot start: no sandbox can be made on this machine" in capsys.readouterr().err
+
+
 def test_what_does_not_answer_is_said_in_a_sentence(settings: Settings, tmp_path: Path) -> None:
     settings.REDIS_URL = f"unix://{tmp_path}/nobody.sock"
     with pytest.raises(CommandError, match=r"Redis \(REDIS_URL\) cannot be used"):

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from asynccode import startup
+from tasks.running import backends
 
 
 class Command(BaseCommand):
@@ -21,4 +22,6 @@ class Command(BaseCommand):
             operator = startup.first_operator()
         except startup.StartError as error:
             raise CommandError(str(error)) from error
+        if none := backends.why_none():
+            self.stderr.write(none)
         self.stdout.write(f"Ready. A link that signs {operator.get_username()} in: manage.py login-link")
