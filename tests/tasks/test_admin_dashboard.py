@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -15,6 +16,7 @@ from pytest_django import Settings
 
 from tasks.admin import figures
 from tasks.models import Event, EventKind, ModelCall, Run, RunStatus, User
+from tasks.review import statistics
 from tasks.running.model_access import month_began
 
 pytestmark = pytest.mark.django_db
@@ -113,6 +115,40 @@ def test_it_asks_as_little_however_much_there_is(operator: Client, make_run: Mak
             assert operator.get("/admin/").status_code == 200
         found.append(len(asked))
     assert found[0] == found[1] <= MOST_QUERIES
+
+
+def test_what_it_counts_is_found_by_indexes_and_within_bounds_of_time() -> None:
+    """Whatever there is in all: nothing is read that is older than what is shown."""
+    with connection.cursor() as cursor, CaptureQueriesContext(connection) as asked:
+        cursor.execute("SET LOCAL enable_seqscan = off")  # there are too few rows here for an index to be worth it
+        for count in (figures.now, figures.count_costs, figures.count_failures, figures.count_waits):
+            count()
+    big = ("tasks_run", "tasks_turn", "tasks_event", "tasks_modelcall")
+    selects = [query["sql"] for query in asked.captured_queries if "SELECT" in query["sql"]]
+    assert len(selects) == 4
+    for sql in selects:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {sql}".replace("%", "%%"))
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        assert not any(f"Seq Scan on {table}" in plan for table in big), plan
+        assert any(bound in plan for bound in ("Index Cond: (at >=", "Index Cond: (finished_at >=", "(created_at >=", "(status")), plan
+
+
+def test_what_takes_a_while_is_counted_once_in_a_while(
+    operator: Client, make_run: MakeRun, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "dashboard"}}
+    monkeypatch.setattr(figures, "_LONG_S", 0)
+    monkeypatch.setattr(statistics, "KEPT", 10**6)
+    call(make_run(status=RunStatus.SUCCEEDED), "1.25")
+    numbers = []
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as asked:
+            assert "$1.25" in operator.get("/admin/").content.decode()
+        numbers.append(sum(any(table in query["sql"] for table in ("modelcall", "finished_at", "tasks_event")) for query in asked))
+        call(make_run(status=RunStatus.SUCCEEDED), "3")
+    assert numbers == [3, 0]
+    cache.clear()
 
 
 def test_nobody_else_sees_it(bob: User) -> None:
