@@ -1,4 +1,4 @@
-"""Chromium for benches, by Playwright, as the tests have it."""
+"""Chromium by Playwright, as benches and tests start it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def started() -> Iterator[Browser]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        raise CommandError("This bench needs Playwright: run `make setup-dev` first.") from None
+        raise CommandError("This needs Playwright: run `make setup-dev` first.") from None
     path = next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
-        raise CommandError("This bench needs Chromium, which was not found. On Debian: apt install chromium")
+        raise CommandError("This needs Chromium, which was not found. On Debian: apt install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
         yield browser

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.test import override_settings
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
-_CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-
+from bench import chromium
 
 # The application looks at the folder as soon as it is imported, and in a fresh checkout nothing has been collected.
 settings.STATIC_ROOT = Path(os.environ["ASYNCCODE_DATA"]) / "static"
@@ -46,15 +34,9 @@ def django_db_modify_db_settings(services: None) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium. One a module, not one a session: while Playwright runs, no other event loop can in this thread."""
-    path = next(filter(None, map(shutil.which, _CHROMIUM)), None)
-    if path is None:
-        pytest.fail("Chromium was not found. On Debian: apt install chromium")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, chromium.started() as browser:
         patch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright's loop is in the thread of the tests
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
-            yield browser
-            browser.close()
+        yield browser
 
 
 @pytest.fixture
