@@ -74,6 +74,7 @@ class RepoMcpServer(models.Model):
     env = models.JSONField(default=dict, blank=True)
 
     class Meta:
+        verbose_name = "MCP server"
         ordering = ["name"]
         constraints = [
             models.UniqueConstraint(fields=["repo", "name"], name="mcp_server_once_per_repo"),

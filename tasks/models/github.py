@@ -36,6 +36,7 @@ class GitHubAccount(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        verbose_name = "GitHub account"
         constraints = [models.CheckConstraint(condition=Q(kind__in=GitHubCredentialKind.values), name="github_account_kind_known")]
 
     def __str__(self) -> str:

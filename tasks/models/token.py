@@ -46,6 +46,7 @@ class ApiToken(models.Model):
     objects = ApiTokenQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "API token"
         ordering = ["-id"]
         constraints = [models.CheckConstraint(condition=Q(scope__in=Scope.values), name="token_scope_known")]
 
