@@ -20,6 +20,7 @@ EXAMPLE = Path(__file__).resolve().parent.parent / ".env.example"
 
 _HEADING = re.compile(r"# --- (.+?) -+")
 _VARIABLE = re.compile(r"#[A-Z0-9_]+=.*")
+_DOCUMENT = re.compile(r"\bdocs/([a-z0-9-]+\.md)")  # in the words; the page lies beside it
 _INTRODUCTION = """\
 # Environment variables
 
@@ -41,6 +42,7 @@ def page() -> str:
             parts.append(f"\n## {title[0].upper()}{title[1:]}\n\n| Variable | What it is |\n|---|---|\n")
         elif kind is Kind.WORDS:
             words = " ".join(line.removeprefix("# ") for line in lines).replace("|", "\\|")
+            words = _DOCUMENT.sub(r"[\1](\1)", words)
         elif kind is Kind.VARIABLE:
             names = "<br>".join(f"`{line[1:]}`" for line in lines)
             parts.append(f"| {names} | {words} |\n")
