@@ -59,6 +59,17 @@ def test_every_service_is_watched_restarted_and_bounded_and_waits_for_what_it_ne
         assert name == "migrate" or waits["migrate"]["condition"] == "service_completed_successfully"
 
 
+def test_the_servers_have_a_network_of_their_own_without_a_way_out() -> None:
+    """Whoever may write to Redis has jobs done by the workers."""
+    networks = yaml.safe_load((ROOT / BASE).read_text())["networks"]
+    assert networks["servers"] == {"internal": True}
+    for name, service in services(BASE, environment=GIVEN).items():
+        assert service["networks"] == (["servers"] if name in SERVERS else ["default", "servers"])
+        assert name not in SERVERS or "ports" not in service
+    (config,) = networks["default"]["ipam"]["config"]
+    assert services(BASE, environment=GIVEN)["web"]["environment"]["TRUSTED_PROXIES"] == config["gateway"]
+
+
 def test_they_do_what_up_starts() -> None:
     """The same programs with the same words; only the pages listen where the port can be published."""
     with socket.socket() as listener:
