@@ -28,6 +28,8 @@ OTHER_VARIABLES = {
     *("AF_NETLINK", "POSTGRES_PASSWORD"),
     *("ASYNCCODE_ARTIFACTS", "ASYNCCODE_ATTACHMENTS", "ASYNCCODE_URL", "ASYNCCODE_TOKEN", "UPDATE_GOLDEN"),
 }
+OTHER_OPTIONS = {"--no-sandbox", "--security-opt", "--no-buffer"}  # of Chromium, of Docker, of curl
+OUR_COMMANDS = [name for name, application in get_commands().items() if application in ("asynccode", "tasks")]
 PLACEHOLDERS = dict.fromkeys(("RUN", "RUN_ID", "N", "MB"), "1")
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -185,7 +187,11 @@ def test_commands_of_the_client_are_there(document: Path) -> None:
             assert {word for word in given[1:] if word.startswith("--")} <= known, code
 
 
-def test_the_clients_page_names_options_that_it_has() -> None:
+@every_document
+def test_options_that_stand_alone_are_those_of_some_command(document: Path) -> None:
+    """Those of the client on its own page."""
     known = {option for command in app.commands.values() for parameter in command.params for option in parameter.opts}
-    named = {code.split()[0] for code in inline((ROOT / "docs/client.md").read_text()) if code.startswith("--")}
+    if document.name != "client.md":
+        known |= OTHER_OPTIONS | {option for command in OUR_COMMANDS for option in options_of(parser_of(command))}
+    named = {re.split(r"[ =]", code)[0] for code in inline(document.read_text()) if code.startswith("--")}
     assert named <= known
