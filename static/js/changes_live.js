@@ -65,7 +65,7 @@
     setTimeout(() => { document.documentElement.style.overflowAnchor = ""; }, 100);
   };
 
-  const show = async () => {
+  const show = async (what) => {
     const response = await fetch(location.pathname + location.search);
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     if (!response.ok || !asynccode.changes || !fresh.getElementById("file-sections")) {
@@ -80,8 +80,10 @@
     news.replaceChildren(...fresh.getElementById("news").childNodes);
     asynccode.changes.sift();
     dispatchEvent(new Event("scroll"));
-    document.getElementById("announcer").textContent = "The new changes are shown.";
+    document.getElementById("announcer").textContent = what;
   };
+  // How comments stand is brought up to date without being asked for: it moves nothing.
+  news.addEventListener("htmx:afterSwap", () => news.querySelector("#show-news[data-itself]")?.click());
   news.addEventListener("click", async (event) => {
     const button = event.target.closest("#show-news");
     if (!button || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -89,7 +91,7 @@
     if (button.ariaBusy === "true") return;
     button.ariaBusy = "true";
     try {
-      await show();
+      await show("itself" in button.dataset ? "The comments are up to date." : "The new changes are shown.");
     } catch (error) {
       asynccode.say("The new changes could not be fetched. Try again.");
       if (!(error instanceof TypeError)) throw error;

@@ -35,7 +35,7 @@ from tasks.review.trees import Change
 from tasks.review.viewed import mark, viewed
 from tasks.web.access import Request, View, action
 from tasks.web.changed_files import Shown, tree_of
-from tasks.web.commented import Comments
+from tasks.web.commented import Comments, standing
 from tasks.web.forms import VerbForm, can_steer
 from tasks.web.run import find_run
 from tasks.web.run_choices import choices, comparable
@@ -170,11 +170,21 @@ def page(request: Request, pk: int) -> HttpResponse:
     """The page from `file` on, or from the top; or whether there is news ("news"), for its scripts."""
     asked = Asked.of(request, pk)
     if request.htmx and request.htmx.target == "news":
-        if asked.patch is None or (seen := request.GET.get("seen", "")) == asked.version:
-            return HttpResponse(status=204)
-        files = Patch.objects.values_list("files", flat=True).get(pk=asked.patch.pk)
-        return render(request, "tasks/changes.html#newer", {"asked": asked, "patch": asked.patch, "seen": seen, "file_count": len(files)})
+        return _news(request, asked)
     return show(request, asked)
+
+
+def _news(request: Request, asked: Asked) -> HttpResponse:
+    """Whether the change is another than the page has, or else a comment stands otherwise."""
+    context: dict[str, Any] = {"asked": asked, "seen": request.GET.get("seen", ""), "said": request.GET.get("said")}
+    if asked.patch is None:
+        return HttpResponse(status=204)
+    if context["seen"] != asked.version:
+        files = Patch.objects.values_list("files", flat=True).get(pk=asked.patch.pk)
+        return render(request, "tasks/changes.html#newer", context | {"patch": asked.patch, "file_count": len(files)})
+    if context["said"] is None or context["said"] == standing(asked.run, request.user):
+        return HttpResponse(status=204)
+    return render(request, "tasks/changes.html#newer", context)
 
 
 def show(request: Request, asked: Asked, *, send_form: VerbForm | None = None) -> HttpResponse:

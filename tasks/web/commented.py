@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from django.core.signing import BadSignature, Signer
+from django.db.models.functions import Coalesce
 from django.utils.safestring import SafeString
 
 from tasks.comments import Sides
@@ -67,14 +70,18 @@ class Commented:
         """How it stands: draft, posted, waits, at work, answered, or unanswered (the turn that had it failed)."""
         if self.comment.is_draft:
             return "draft"
-        if self.turn is None:
-            return "posted"
-        status = self.turn.status
-        if status == RunStatus.QUEUED:
-            return "waits"
-        if status in ACTIVE:
-            return "at work"
-        return "answered" if status in (RunStatus.SUCCEEDED, RunStatus.WAITING) else "unanswered"
+        return _state(self.turn.status if self.turn else None)
+
+
+def _state(status: str | None) -> str:
+    """That of a comment that was sent, by the status of the turn that has it."""
+    if status is None:
+        return "posted"
+    if status == RunStatus.QUEUED:
+        return "waits"
+    if status in ACTIVE:
+        return "at work"
+    return "answered" if status in (RunStatus.SUCCEEDED, RunStatus.WAITING) else "unanswered"
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,23 @@ class Comments:
                 by_file.setdefault(each.place.file.anchor, []).append(each)
         others = [each for each in all_of_them if each.place.file is None]
         return cls(by_file, others, all_of_them[: len(drafts)])
+
+    @property
+    def standing(self) -> str:
+        """As `standing` has it, of what is shown."""
+        shown = {each.comment.pk: each.state for each in chain(self.others, *self.by_file.values()) if not each.comment.is_draft}
+        return _standing(shown)
+
+
+def standing(run: Run, user: User) -> str:
+    """How all stands that was sent, in short: another text when a comment came, or its turn has moved on; "" when nothing was."""
+    sent = Comment.objects.visible_to(user).filter(run=run).sent().order_by("-pk")
+    status = Coalesce("turn__joined__status", "turn__status")
+    return _standing({pk: _state(its) for pk, its in sent.values_list("pk", status)[:MOST_SENT]})
+
+
+def _standing(states: Mapping[int, str]) -> str:
+    return hashlib.sha256(repr(sorted(states.items())).encode()).hexdigest()[:16] if states else ""
 
 
 def signed(file: File) -> str:

@@ -114,6 +114,30 @@ def test_what_is_being_written_outlasts_new_changes(page: Page, shell: Shell) ->
     expect(page.locator("#other-comments")).to_contain_text("Why is it gone?")
 
 
+def test_how_a_comment_stands_is_shown_though_its_turn_changes_nothing(page: Page, shell: Shell) -> None:
+    run = shell("print(make({}, {'a.txt': text(30)}))")
+    a = shell("print(anchor('a.txt'))")
+    shell(f"""
+from tasks.review.diffs import files
+from tasks.review.trees import Change
+run = Run.objects.get(pk={run})
+(file,) = Change(run.task, None, Patch.objects.get(run=run)).ask(files)
+turn = Turn.objects.create(run=run, number=2, prompt="x", author=run.task.owner, status="running")
+lines = {{"start_line": 3, "end_line": 3, "side": "new", "author": run.task.owner, "run": run, "turn": turn}}
+Comment.objects.create(**lines, file=file.anchor, path=file.path, blob=file.change.new_blob, quote="x", body="Why?")
+""")
+    page.goto(f"/runs/{run}/changes/#{a}-R3")
+    page.locator("[data-ready]").wait_for()
+    expect(below(page, f"{a}-R3")).to_contain_text("the agent is at it")
+    shell(f"""
+from tasks.running import nudge
+Turn.objects.filter(run={run}, number=2).update(status="succeeded")
+nudge.tell([nudge.run_group({run})])
+""")
+    expect(below(page, f"{a}-R3")).to_contain_text("answered by turn 2", timeout=SLOW_MS)
+    expect(page.locator("#show-news")).to_have_count(0)
+
+
 def test_what_is_said_stands_where_its_lines_come(page: Page, shell: Shell) -> None:
     run = shell("print(make({'a.txt': text(200)}, {'a.txt': text(200, 2, 190), 'yarn.lock': text(9)}))")
     a, lock = shell("print(*map(anchor, ('a.txt', 'yarn.lock')))").split()

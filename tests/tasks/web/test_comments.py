@@ -234,3 +234,32 @@ def test_more_comments_take_no_more_queries(as_alice: Client, run: Run, django_a
         assert len(comments(page(as_alice, run))) == 12
     with django_assert_max_num_queries(30):
         as_alice.post(f"/runs/{run.pk}/comments/{Comment.objects.latest('pk').pk}", {"body": "x"}, headers=SCRIPT)
+
+
+def test_scripts_are_told_when_comments_stand_otherwise_though_nothing_changed(as_alice: Client, run: Run) -> None:
+    draft = write(as_alice, run)
+
+    def known() -> dict[str, str]:
+        part = re.search(r'<div id="news".*?</div>', page(as_alice, run), re.DOTALL)
+        assert part
+        return dict(re.findall(r'name="(seen|said)" value="([^"]*)"', part[0]))
+
+    def news(said: dict[str, str]) -> str:
+        response = as_alice.get(f"/runs/{run.pk}/changes/", said, headers=SCRIPT | {"HX-Target": "news"})
+        return response.content.decode() if response.status_code == 200 else ""
+
+    assert (known()["said"], news(known())) == ("", "")
+    before = known()
+    as_alice.post(f"/runs/{run.pk}/comments/send", {"drafts": [draft.pk], "message": ""})
+    assert "data-itself" in news(before)
+    for status in (RunStatus.STARTING, RunStatus.SUCCEEDED):
+        before = known()
+        assert news(before) == ""
+        Turn.objects.filter(run=run, number=2).update(status=status)
+        told = news(before)
+        assert "Comments:" in told
+        assert f'name="said" value="{before["said"]}"' in told  # so that it is told again until it is shown
+        assert "New changes" not in told
+    Turn.objects.filter(run=run, number=1).update(status=RunStatus.FAILED)  # of no comment
+    assert news(known()) == ""
+    assert news({"seen": known()["seen"]}) == ""  # a page whose comments could not be read
