@@ -152,6 +152,15 @@ class Stack:
     def execute(self, name: str, *argv: str) -> subprocess.CompletedProcess[str]:
         return run(*PODMAN, "exec", f"{self.name}-{name}", *argv, check=False)
 
+    def manage(self, name: str, *words: str) -> str:
+        done = self.execute(name, "python", "manage.py", *words)
+        assert done.returncode == 0, f"{words}: {done.stderr}\n{self.logs(name)}"
+        return done.stdout
+
+    def again(self, name: str) -> None:
+        """Start what was stopped, as `docker start`."""
+        run(*PODMAN, "start", f"{self.name}-{name}")
+
     def logs(self, name: str) -> str:
         done = run(*PODMAN, "logs", "--tail", "60", f"{self.name}-{name}", check=False)
         return done.stdout + done.stderr

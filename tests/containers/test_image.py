@@ -19,6 +19,7 @@ import pytest
 from tests.containers import engine
 from tests.containers.composed import BASE, LOCAL, ROOT, TEST, services
 from tests.containers.engine import IMAGE, PODMAN, Stack, run, services_to_start
+from tests.spine.product import wait_for
 
 LACK = engine.missing()
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800), pytest.mark.skipif(bool(LACK), reason=LACK)]
@@ -158,4 +159,15 @@ def test_opened_as_compose_local_sandboxes_says_a_task_gets_its_patch_in_the_con
     smoke = stack.once("smoke")
     assert smoke.returncode == 0, smoke.stdout + smoke.stderr + stack.logs("web")
     assert "succeeded (local), with its patch" in smoke.stdout
+
+    # A stop takes the sandboxes along, and what was done in them is kept.
+    made = json.loads(stack.manage("web", "create_test_user", "--ttl", "30m", "--json"))
+    words = ["--agent", "shell", "--prompt", "echo kept > kept.txt; echo ready; sleep 600", "--json"]
+    task = json.loads(stack.manage("web", "submit", "--user", made["username"], "--repo", made["repos"][0]["source"], *words))
+    run = str(task["runs"][0]["id"])
+    wait_for(lambda: '"ready\\n"' in stack.manage("web", "events", run), "the script", 60, 0.5)
     assert stack.stop("web") == 0
+    stack.again("web")
+    stack.healthy("web")
+    assert "+kept" in stack.manage("web", "patch", run).splitlines()
+    assert '"interrupted"' in stack.manage("web", "events", run)
