@@ -125,6 +125,19 @@ def keep(path: Path, commit: str, name: str, *, timeout: float = _QUICK_S) -> No
             git(["pack-refs", "--all"], git_dir=path, timeout=timeout, held=[held])
 
 
+def has(path: Path, commit: str) -> bool:
+    """Whether a commit is in the mirror; False when there is none. What is pinned by itself is found without starting git."""
+    if (path / KEPT / f"commit-{commit}").exists():
+        return True
+    if not _COMMIT_ID.fullmatch(commit) or not path.exists():
+        return False
+    try:
+        git(["cat-file", "-e", f"{commit}^{{commit}}"], git_dir=path, timeout=_QUICK_S)
+    except GitFailed:
+        return False
+    return True
+
+
 def release(path: Path, name: str, *, timeout: float = _QUICK_S) -> None:
     """Undo `keep`; without effect when there is nothing of that name."""
     with _lock(path, timeout) as held:

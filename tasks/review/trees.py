@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tasks.git import trees
+from tasks.errors import RepoUnavailable
+from tasks.git import mirrors, trees
 from tasks.models import Patch, Task
+from tasks.running import operations
 
 T = TypeVar("T")
 
 
 def tree_of(patch: Patch) -> str:
     """The tree that a patch gives, ready to be asked about. Errors: AppError (it does not fit), RepoUnavailable."""
-    return _tree(patch, Task.objects.select_related("repo").get(runs=patch.run_id))
+    task = Task.objects.select_related("repo").get(runs=patch.run_id)
+    return _with_mirror(task, lambda: _tree(patch, task))
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,22 @@ class Change:
 
     def ask(self, question: Callable[[Path, str, str], T]) -> T:
         """The answer to a question about mirror, old tree and new tree; it is asked again when these turned out to be lost."""
-        try:
-            return self._ask(question)
-        except trees.TreesLost:
-            return self._ask(question)
+        return _with_mirror(self.task, lambda: self._ask(question))
 
     def _ask(self, question: Callable[[Path, str, str], T]) -> T:
         old, new = (self.task.base_commit if patch is None else _tree(patch, self.task) for patch in (self.old, self.new))
         return question(self.task.repo.mirror_path, old, new)
+
+
+def _with_mirror(task: Task, ask: Callable[[], T]) -> T:
+    """Ask again when trees were lost, and when the mirror on this host does not know the base commit (any more): then it is fetched."""
+    try:
+        return ask()
+    except RepoUnavailable as error:
+        if not isinstance(error, trees.TreesLost) and mirrors.has(task.repo.mirror_path, task.base_commit):
+            raise
+    operations.ensure_mirror(task.repo, task.base_commit)
+    return ask()
 
 
 def _tree(patch: Patch, task: Task) -> str:

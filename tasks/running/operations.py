@@ -138,9 +138,12 @@ def source_for(user: User, text: str) -> Source:
     return parse_source(text, allow_local=roots is not None, roots=roots or [], allow_private=settings.ALLOW_PRIVATE_HOSTS)
 
 
-def ensure_mirror(repo: Repo) -> None:
-    """Make the mirror on this host if it is not there: another host may have made it, or somebody cleaned up."""
-    if not repo.mirror_path.exists():
+def ensure_mirror(repo: Repo, commit: str) -> None:
+    """Have a mirror on this host that knows a commit: another host may have made it or fetched last, or somebody cleaned up.
+
+    A commit that the source no longer has is still missing then; whoever needs it says so.
+    """
+    if not mirrors.has(repo.mirror_path, commit):
         source, gid = source_of(repo), backends.sandbox_gid()
         read(repo, source, lambda token: mirrors.ensure(repo.mirror_path, source, token=token, timeout=settings.GIT_TIMEOUT_S, gid=gid))
 

@@ -86,7 +86,7 @@ def start_turn(run_id: int, generation: int) -> None:
         if row.backend != "local":
             _settle_headers(row, adds=capacity.adds_headers(row.backend))
         spec = specs.build(run, turn, row, restores_patch=patch is not None)
-        operations.ensure_mirror(run.task.repo)
+        operations.ensure_mirror(run.task.repo, run.task.base_commit)
         if is_fresh and prepared.choose(run, row):
             spec = specs.build(run, turn, row, restores_patch=patch is not None)
         with sleeping.alone(run_id) if row.ref else nullcontext():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from pytest_django import Settings
 
 from tasks import repositories, services
 from tasks.choices import AgentChoice
+from tasks.git import mirrors
 from tasks.git.refusals import ReadRefused
 from tasks.models import GitHubAccount, Operation, Repo, Run, Task, User
 from tasks.running import jobs, operations
@@ -89,9 +91,24 @@ def test_a_private_repository_is_read_with_the_owners_token_which_is_kept_nowher
 
 def test_a_mirror_that_is_lost_is_made_again_with_the_token(bob: User, connected: GitHubAccount, server: GitHubServer) -> None:
     repo, _ = add(bob, "alice-gh/secret", server)
+    commit = task(bob, repo).base_commit
     repo.mirror_path.rename(repo.mirror_path.with_suffix(".gone"))
-    operations.ensure_mirror(repo)
-    assert repo.mirror_path.exists()
+    operations.ensure_mirror(repo, commit)
+    assert mirrors.has(repo.mirror_path, commit)
+
+
+def test_a_mirror_that_another_host_left_behind_is_brought_up_to_the_commit(
+    bob: User, connected: GitHubAccount, server: GitHubServer, tmp_path: Path
+) -> None:
+    repo, _ = add(bob, "alice-gh/secret", server)
+    ours = shutil.copytree(repo.mirror_path, tmp_path / "ours")  # as this host had it when the other one fetched
+    server.push("alice-gh/secret", "main", {"a.txt": "b\n"})
+    commit = task(bob, repo).base_commit
+    shutil.rmtree(repo.mirror_path)
+    ours.rename(repo.mirror_path)
+    assert not mirrors.has(repo.mirror_path, commit)
+    operations.ensure_mirror(repo, commit)
+    assert mirrors.has(repo.mirror_path, commit)
 
 
 def test_access_that_was_taken_back_ends_the_next_task_before_it_is_made(bob: User, connected: GitHubAccount, server: GitHubServer) -> None:

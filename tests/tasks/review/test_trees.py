@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
-from tasks.git import changes, trees
-from tasks.models import Patch, PatchKind, Task, Turn
+import pytest
+from pytest_django import Settings
+
+from tasks.errors import RepoUnavailable
+from tasks.git import changes, mirrors, trees
+from tasks.models import Patch, PatchKind, Task, Turn, User
 from tasks.review.trees import Change, tree_of
 from tests.tasks.review.conftest import Workshop
 
@@ -41,6 +46,25 @@ def test_a_tree_is_remembered_and_made_again_when_it_was_lost(workshop: Workshop
     torn.chmod(0o600)
     torn.write_bytes(b"")
     assert paths(Change(task, None, patch)) == ["a"]
+
+
+def test_a_mirror_that_this_host_does_not_have_is_fetched(
+    workshop: Workshop, first_turn: FirstTurn, alice: User, settings: Settings, tmp_path: Path
+) -> None:
+    alice.is_staff, settings.LOCAL_REPO_ROOTS = True, [tmp_path]
+    alice.save()
+    task = workshop.base({"a": b"1\n"})
+    patch = workshop.patch(first_turn(task), {"a": b"2\n"})
+    mirrors.remove(workshop.mirror)
+    assert paths(Change(task, None, patch)) == ["a"]
+    mirrors.remove(workshop.mirror)
+    assert paths(Change(task, None, None)) == []
+    mirrors.remove(workshop.mirror)
+    assert tree_of(patch) == workshop.tree()
+    mirrors.remove(workshop.mirror)
+    task.base_commit = "a" * 40  # which the source has no more
+    with pytest.raises(RepoUnavailable, match="no longer has the commit"):
+        paths(Change(task, None, patch))
 
 
 def test_what_replaced_a_checkpoint_is_what_is_remembered(workshop: Workshop, first_turn: FirstTurn) -> None:

@@ -182,7 +182,8 @@ class FakeBackend(Backend):
 
 
 def have_mirror(run: Run) -> None:
-    """Folders where the mirror of the run's repository and what is shipped of it would be."""
-    mirror = run.task.repo.mirror_path
-    for folder in (mirror, mirror.with_name(f"{mirror.stem}.shipments") / f"{run.task.base_commit}.git"):
+    """Folders where the mirror of the run's repository, with its base commit, and what is shipped of it would be."""
+    mirror, commit = run.task.repo.mirror_path, run.task.base_commit
+    for folder in (mirror / "refs/asynccode", mirror.with_name(f"{mirror.stem}.shipments") / f"{commit}.git"):
         folder.mkdir(parents=True, exist_ok=True)
+    (mirror / "refs/asynccode" / f"commit-{commit}").touch()

@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from tasks.models import Repo, Run, RunStatus, SandboxStatus, Variable
 from tasks.running import backends, jobs
+from tests.tasks.running.fake import have_mirror
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
@@ -78,7 +79,7 @@ def test_a_sandbox_that_is_wanted_again_is_not_destroyed(make_run: MakeRun, stat
 def test_a_follow_up_does_not_begin_in_a_sandbox_that_is_being_destroyed(make_run: MakeRun, tmp_path: Path, settings: Settings) -> None:
     settings.DATA = tmp_path
     run = make_run(status=RunStatus.STARTING, sandbox=True)
-    run.task.repo.mirror_path.mkdir(parents=True)
+    have_mirror(run)
     run.sandboxes.update(status=SandboxStatus.LOST)
     jobs.start_turn(run.pk, run.generation)
     run.refresh_from_db()

@@ -25,7 +25,7 @@ from tasks.running.follower import Follower
 from tasks.running.journal import Reader
 from tasks.running.model_ways import Keys, Way
 from tasks.running.prices import Prices
-from tests.tasks.running.fake import FakeBox
+from tests.tasks.running.fake import FakeBox, have_mirror
 
 pytestmark = pytest.mark.django_db
 MakeRun = Callable[..., Run]
@@ -281,7 +281,7 @@ def start(in_cloud: InCloud, alice: User, base_url: str) -> Run:
     row.secret = SECRET
     row.save()
     run, _, _ = in_cloud(agent="claude", status="starting", row={"status": SandboxStatus.PAUSED})
-    run.task.repo.mirror_path.mkdir(parents=True)
+    have_mirror(run)
     jobs.start_turn(run.pk, run.generation)
     run.refresh_from_db()
     assert run.status == "running", run.error
