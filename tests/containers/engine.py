@@ -213,7 +213,8 @@ class Stack:
         found += [word for option in service["security_opt"] for word in _security(option)]
         if not any(option.startswith("seccomp=") for option in service["security_opt"]):
             found += ["--security-opt", f"seccomp={self._profile}"]
-        found += [f"--tmpfs={mount}" for mount in service.get("tmpfs", [])]
+        # Docker's are without programs, unless one asks for them.
+        found += [f"--tmpfs={mount}{',' if ':' in mount else ':'}noexec" for mount in service.get("tmpfs", [])]
         # The database's own image has the folder, and its owner; here it is made.
         found += [f"--volume={self.name}-{volume}{':U' if name == 'postgres' else ''}" for volume in service.get("volumes", [])]
         found += ["--init"] if service.get("init") else []
