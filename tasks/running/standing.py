@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 
@@ -43,7 +44,7 @@ class Standing:
 
     @classmethod
     def of(cls, user: User) -> Standing:
-        statuses = {"active": list(ACTIVE), "queued": RunStatus.QUEUED, "waiting": RunStatus.WAITING}
+        statuses: dict[str, Any] = {"active": list(ACTIVE), "queued": RunStatus.QUEUED, "waiting": RunStatus.WAITING}
         with connection.cursor() as cursor:
             cursor.execute(_COUNTS, statuses | {"user": user.pk, "most": MOST_WAITING})
             return cls(*cursor.fetchone())
