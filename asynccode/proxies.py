@@ -8,6 +8,7 @@ All that asks for an address (the audit log, limits, allauth) finds the outcome 
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _HEADER = b"x-forwarded-for"
 
+logger = logging.getLogger(__name__)
+
 
 class BehindProxies:
     """An ASGI application whose requests and sockets have the client's address. With no trusted proxies nothing is changed."""
@@ -23,6 +26,7 @@ class BehindProxies:
     def __init__(self, application: Any, trusted: Sequence[Network]) -> None:
         self._application = application
         self._trusted = trusted
+        self._has_told = False
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if self._trusted and scope["type"] in ("http", "websocket"):
@@ -30,6 +34,12 @@ class BehindProxies:
             forwarded = [value for name, value in scope["headers"] if name == _HEADER]
             if (found := client_address(peer, forwarded, self._trusted)) != peer:
                 scope = {**scope, "client": [found, 0]}
+            elif forwarded and not self._has_told and peer is not None and not _is_trusted(peer, self._trusted):
+                self._has_told = True  # once: anybody can send this
+                logger.warning(
+                    "A request came from %s with X-Forwarded-For, which was not believed. If it is your proxy, add it to TRUSTED_PROXIES.",
+                    peer,
+                )
         await self._application(scope, receive, send)
 
 

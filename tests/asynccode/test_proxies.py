@@ -100,6 +100,16 @@ def test_pages_and_sockets_are_told(kind: str) -> None:
     assert asked(CLIENT, (b"x-forwarded-for", LIAR.encode()), kind=kind)["client"] == [CLIENT, 4711]
 
 
+def test_a_proxy_that_is_not_trusted_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None: ...
+
+    behind = BehindProxies(application, trust(PROXY))
+    for peer, value in ((PROXY, CLIENT), (CLIENT, LIAR), ("198.51.100.7", LIAR)):
+        scope = {"type": "http", "headers": [(b"x-forwarded-for", value.encode())], "client": [peer, 4711]}
+        async_to_sync(behind)(scope, None, None)
+    assert [record.getMessage().split(" with ")[0] for record in caplog.records] == [f"A request came from {CLIENT}"]
+
+
 @pytest.mark.parametrize("name", [b"x-real-ip", b"forwarded", b"x-forwarded", b"x-client-ip", b"true-client-ip", b"x_forwarded_for"])
 def test_no_other_header_counts(name: bytes) -> None:
     assert asked(PROXY, (name, LIAR.encode()))["client"] == [PROXY, 4711]
