@@ -107,6 +107,7 @@ class Run(models.Model):
             models.Index(fields=["status"], condition=Q(status__in=ACTIVE), name="run_active"),
             models.Index(fields=["status", "task"], condition=Q(status__in=UNFINISHED), name="run_unfinished"),  # few of many
             models.Index(fields=["finished_at"], name="run_finished"),
+            models.Index(fields=["queued_at"], name="run_queued"),
             models.Index(fields=["status"], name="run_status"),  # how many there are of each, at every scrape
             models.Index(fields=["id"], include=["task"], name="run_task"),  # whose thousands of turns are, for what counts them
         ]

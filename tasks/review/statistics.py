@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 MOST_ROWS = 100
 DAYS = (30, 90)  # that can be asked for, besides all
-LONG_S, KEPT, MOST_KEPT_S = 0.1, 100, 600  # what takes LONG_S to count is kept for KEPT times as long
+LONG_S, KEPT, MOST_KEPT_S = 0.05, 100, 600  # what takes LONG_S to count is kept for KEPT times as long
 
 
 class Median(Aggregate):
