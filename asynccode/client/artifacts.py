@@ -59,9 +59,11 @@ def write(folder: Path, path: str, content: bytes) -> str:
     """Why a file cannot be written below a folder; "" when it was.
 
     Where its folder really is, is asked before it is made, and the file itself must be new: so neither its name nor a link that lies
-    there already leads elsewhere.
+    there already leads elsewhere. The folder may be a checkout, so nothing is put where git would heed it.
     """
     target = folder / path
+    if any(part.casefold() == ".git" for part in Path(path).parts):
+        return "it would be git's"
     try:
         if not target.parent.resolve().is_relative_to(folder.resolve()):
             return "it would lie outside of the folder"

@@ -44,7 +44,22 @@ def test_a_file_that_cannot_be_read_begins_nothing(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["../out.txt", "a/../../out.txt", "/out.txt", "link/out.txt", "link/../out.txt", "dangling", "a\0b", "", ".", "..", "a/" * 3000]
+    "path",
+    [
+        "../out.txt",
+        "a/../../out.txt",
+        "/out.txt",
+        "link/out.txt",
+        "link/../out.txt",
+        "dangling",
+        "a\0b",
+        "",
+        ".",
+        "..",
+        "a/" * 3000,
+        ".git/hooks/x",
+        "a/.GIT/config",
+    ],
 )
 def test_nothing_is_written_outside_of_the_folder(tmp_path: Path, path: str) -> None:
     """Whatever a server says that a file is called, and whatever lies there already."""
