@@ -131,7 +131,8 @@ Comment.objects.create(**lines, file=file.anchor, path=file.path, blob=file.chan
     expect(below(page, f"{a}-R3")).to_contain_text("the agent is at it")
     shell(f"""
 from tasks.running import nudge
-Turn.objects.filter(run={run}, number=2).update(status="succeeded")
+Turn.objects.filter(run={run}, number=2).update(status="waiting")
+Run.objects.filter(pk={run}).update(status="waiting")
 nudge.tell([nudge.run_group({run})])
 """)
     expect(below(page, f"{a}-R3")).to_contain_text("answered by turn 2", timeout=SLOW_MS)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import django_rq
 import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
@@ -171,6 +172,7 @@ def test_strangers_are_told_nothing_but_ok_or_not(client: Client, alice: User, b
 
 
 def test_metrics_tell_what_rows_and_counters_say(client: Client, settings: Settings, make_run: Callable[..., Run]) -> None:
+    django_rq.get_queue("runs").empty()  # of what other tests have sent
     make_run(status="queued", queued_at=Now() - timedelta(seconds=90))
     make_run(status="queued", queued_at=Now() - timedelta(hours=2), not_before=Now() + timedelta(hours=1))
     run = make_run(status="running", sandbox=True)
