@@ -100,6 +100,8 @@ def test_a_sandbox_that_vanishes_is_made_again_once_from_the_last_checkpoint(pro
 
 
 def test_one_that_vanishes_before_its_turn_begins_is_made_again(product: Product, cloud: Cloud) -> None:
+    earlier = {"asynccode": product.installation}
+    wait_for(lambda: {one["state"] for one in cloud.sandboxes(**earlier)} <= {"paused"}, "the sleep of those that would be asked first")
     cloud.fault("vanish", text="relay ask", count=1)
     (run,) = product.submit("echo ran")
     assert product.settled(run, 90)["status"] == "succeeded"

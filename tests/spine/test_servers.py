@@ -76,7 +76,7 @@ def test_a_killed_database_comes_back_and_no_line_is_lost(product: Product) -> N
 
 def test_a_database_that_stops_at_once_and_a_killed_valkey_cost_nothing(product: Product) -> None:
     runs = product.submit(product.witness.call("stopped") + chatty(20, 10, 0.1), attempts=3)
-    wait_for(lambda: any(product.run(run)["status"] == "running" for run in runs), "a running one")
+    wait_for(lambda: any(product.run(run)["status"] == "running" for run in runs), "a running one", 90)
     os.kill(postmaster(product), signal.SIGQUIT)  # pg_ctl restart -m immediate
     for pid in pids_in(product.data / "valkey", Valkey.programs):
         os.kill(pid, signal.SIGKILL)
